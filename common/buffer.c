@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/buffer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void buffer_init(struct buffer *b, size_t limit)
+{
+	memset(b, 0, sizeof(*b));
+	b->limit = limit;
+}
+
+void buffer_free(struct buffer *b)
+{
+	if (!b)
+		return;
+	if (b->data) {
+		explicit_bzero(b->data, b->capacity);
+		free(b->data);
+	}
+	buffer_init(b, b->limit);
+}
+
+void buffer_clear(struct buffer *b)
+{
+	if (b->data)
+		explicit_bzero(b->data, b->capacity);
+	b->length = 0;
+	b->failed = false;
+}
+
+/* Not realloc: it may leave a copy of a secret behind in freed memory. */
+static bool grow(struct buffer *b, size_t capacity)
+{
+	uint8_t *data = malloc(capacity);
+
+	if (!data)
+		return false;
+	if (b->data) {
+		memcpy(data, b->data, b->length);
+		explicit_bzero(b->data, b->capacity);
+		free(b->data);
+	}
+	b->data = data;
+	b->capacity = capacity;
+	return true;
+}
+
+uint8_t *buffer_reserve(struct buffer *b, size_t length)
+{
+	size_t need, capacity;
+
+	if (b->failed || length > b->limit - b->length)
+		goto fail;
+	need = b->length + length;
+	if (need > b->capacity || !b->data) {
+		capacity = b->capacity ? b->capacity : 64;
+		while (capacity < need)
+			capacity *= 2;
+		if (!grow(b, capacity))
+			goto fail;
+	}
+	return b->data + b->length;
+fail:
+	b->failed = true;
+	return NULL;
+}
+
+bool buffer_put(struct buffer *b, const void *data, size_t length)
+{
+	uint8_t *to = buffer_reserve(b, length);
+
+	if (!to)
+		return false;
+	if (length)
+		memcpy(to, data, length);
+	b->length += length;
+	return true;
+}
+
+bool buffer_put_u8(struct buffer *b, uint8_t value)
+{
+	return buffer_put(b, &value, 1);
+}
+
+bool buffer_put_u32(struct buffer *b, uint32_t value)
+{
+	uint8_t bytes[4] = { (uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8), (uint8_t)value };
+
+	return buffer_put(b, bytes, sizeof(bytes));
+}
+
+bool buffer_put_u64(struct buffer *b, uint64_t value)
+{
+	return buffer_put_u32(b, (uint32_t)(value >> 32)) && buffer_put_u32(b, (uint32_t)value);
+}
+
+bool buffer_put_string(struct buffer *b, const void *data, size_t length)
+{
+	if (length > UINT32_MAX) {
+		b->failed = true;
+		return false;
+	}
+	return buffer_put_u32(b, (uint32_t)length) && buffer_put(b, data, length);
+}
+
+bool buffer_put_text(struct buffer *b, const char *text)
+{
+	return buffer_put_string(b, text ? text : "", text ? strlen(text) : 0);
+}
+
+bool buffer_printf(struct buffer *b, const char *format, ...)
+{
+	va_list args;
+	uint8_t *to;
+	int length;
+
+	va_start(args, format);
+	length = vsnprintf(NULL, 0, format, args);
+	va_end(args);
+	if (length < 0 || !(to = buffer_reserve(b, (size_t)length + 1))) {
+		b->failed = true;
+		return false;
+	}
+	va_start(args, format);
+	vsnprintf((char *)to, (size_t)length + 1, format, args);
+	va_end(args);
+	b->length += (size_t)length;
+	return true;
+}
+
+static int base64url_value(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '-' ? 62 : c == '_' ? 63 : -1;
+}
+
+bool buffer_put_base64url(struct buffer *b, const char *text, size_t length)
+{
+	uint8_t *to = length % 4 == 1 ? NULL : buffer_reserve(b, length / 4 * 3 + 2);
+	uint32_t bits = 0;
+	unsigned int have = 0;
+	size_t written = 0;
+
+	if (!to)
+		goto fail;
+	for (size_t i = 0; i < length; i++) {
+		int value = base64url_value(text[i]);
+
+		if (value < 0)
+			goto fail;
+		bits = (bits << 6 | (uint32_t)value) & 0xffff;
+		have += 6;
+		if (have >= 8) {
+			have -= 8;
+			to[written++] = (uint8_t)(bits >> have);
+		}
+	}
+	if (bits & ((1u << have) - 1))
+		goto fail;
+	b->length += written;
+	return true;
+fail:
+	b->failed = true;
+	return false;
+}
+
+const char *buffer_cstring(struct buffer *b)
+{
+	uint8_t *end = buffer_reserve(b, 1);
+
+	if (!end)
+		return NULL;
+	*end = 0;
+	return (const char *)b->data;
+}
+
+void reader_init(struct reader *r, const void *data, size_t length)
+{
+	r->at = data;
+	r->left = length;
+	r->failed = false;
+}
+
+static const uint8_t *take(struct reader *r, size_t length)
+{
+	const uint8_t *at = r->at;
+
+	if (r->failed || length > r->left) {
+		r->failed = true;
+		return NULL;
+	}
+	r->at += length;
+	r->left -= length;
+	return at;
+}
+
+uint8_t reader_u8(struct reader *r)
+{
+	const uint8_t *p = take(r, 1);
+
+	return p ? p[0] : 0;
+}
+
+uint32_t reader_u32(struct reader *r)
+{
+	const uint8_t *p = take(r, 4);
+
+	return p ? (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3] : 0;
+}
+
+uint64_t reader_u64(struct reader *r)
+{
+	uint64_t high = reader_u32(r);
+
+	return high << 32 | reader_u32(r);
+}
+
+const uint8_t *reader_string(struct reader *r, size_t *length)
+{
+	*length = reader_u32(r);
+	const uint8_t *p = take(r, *length);
+
+	if (!p)
+		*length = 0;
+	return p;
+}
+
+void reader_text(struct reader *r, char *out, size_t size)
+{
+	size_t length;
+	const uint8_t *p = reader_string(r, &length);
+
+	out[0] = 0;
+	if (!p)
+		return;
+	if (length >= size || memchr(p, 0, length)) {
+		r->failed = true;
+		return;
+	}
+	memcpy(out, p, length);
+	out[length] = 0;
+}
+
+char *reader_dup(struct reader *r, size_t limit)
+{
+	size_t length;
+	const uint8_t *p = reader_string(r, &length);
+	char *copy = NULL;
+
+	if (p && length <= limit && !memchr(p, 0, length))
+		copy = malloc(length + 1);
+	if (!copy) {
+		r->failed = true;
+		return NULL;
+	}
+	memcpy(copy, p, length);
+	copy[length] = 0;
+	return copy;
+}
+
+bool reader_done(const struct reader *r)
+{
+	return !r->failed && r->left == 0;
+}

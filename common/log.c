@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *log_ident = "keyfob";
+static bool log_syslog;
+static bool log_prefix;
+static int log_least = LOG_INFO;
+
+static const struct {
+	const char *name;
+	int level;
+} levels[] = {
+	{ "err", LOG_ERR }, { "warning", LOG_WARNING }, { "notice", LOG_NOTICE }, { "info", LOG_INFO }, { "debug", LOG_DEBUG },
+};
+
+int log_level(const char *name)
+{
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (strcmp(levels[i].name, name) == 0)
+			return levels[i].level;
+	return -1;
+}
+
+void log_open(const char *ident, bool to_syslog, int level)
+{
+	log_ident = ident;
+	log_syslog = to_syslog;
+	log_prefix = secure_getenv("JOURNAL_STREAM") != NULL;
+	log_least = level;
+	/* LOG_NDELAY: a sandboxed process may not be able to connect later. */
+	if (to_syslog)
+		openlog(ident, LOG_PID | LOG_NDELAY, LOG_AUTHPRIV);
+}
+
+char *log_escape(const char *text, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (; *text && n + 5 <= size; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c >= 0x20 && c < 0x7f)
+			out[n++] = (char)c;
+		else
+			n += (size_t)snprintf(out + n, 5, "\\x%02x", c);
+	}
+	if (size)
+		out[n] = 0;
+	return out;
+}
+
+void log_line(int level, const char *format, ...)
+{
+	char text[2048], line[4096];
+	va_list args;
+
+	if (level > log_least)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	log_escape(text, line, sizeof(line));
+	if (log_syslog)
+		syslog(level, "%s", line);
+	else if (log_prefix)
+		dprintf(STDERR_FILENO, "<%d>%s: %s\n", level, log_ident, line);
+	else
+		dprintf(STDERR_FILENO, "%s: %s\n", log_ident, line);
+}

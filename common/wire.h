@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The frames keyfob's processes speak, over AF_UNIX SOCK_SEQPACKET sockets:
+ * one datagram is one frame, so there is no length in front. Numbers are big
+ * endian, strings are a u32 length and the bytes (RFC 4251 section 5).
+ * doc/PROTOCOL describes the request socket for other implementations.
+ */
+#ifndef KEYFOB_WIRE_H
+#define KEYFOB_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/buffer.h"
+
+#define WIRE_VERSION 1
+#define WIRE_MAX 65536			/* a frame, whole */
+#define WIRE_TOKEN_MAX 32767		/* keyrings(7): payload of a "user" key */
+#define WIRE_NAME_MAX 64		/* a credential's name, without the NUL */
+#define WIRE_TEXT_MAX 1024		/* a text for people */
+#define WIRE_SOCKET_DEFAULT "/run/keyfob/keyfob.sock"
+
+/*
+ * The request socket. Request: u8 version, u8 opcode, fields. Reply: u8
+ * version, u8 0 and fields, or u8 version, u8 error (an exit code of keyfob,
+ * enum keyfob_error negated), u32 seconds until a retry makes sense (0: not
+ * known), string text.
+ */
+enum wire_opcode {
+	WIRE_GET = 1,	/* string name -> string token, u64 expires, u64 refresh, string fingerprint */
+	WIRE_STATUS,	/* string name or "", string after -> u8 more, wire_status ... */
+	WIRE_DROP,	/* string name -> (root) */
+	WIRE_REFRESH,	/* string name -> as GET, without the token (an empty string stands for it) */
+	WIRE_REJECT,	/* string name, string token -> */
+	WIRE_RELOAD,	/* -> (root) */
+	WIRE_MAY,	/* string name, u32 uid -> u8 allowed, string why (root, or one's own uid) */
+	WIRE_TRY,	/* string name -> u8 class, string lines (root) */
+};
+
+/*
+ * keyfobd to keyfob-fetch, one frame on descriptor 0:
+ * u8 version, u8 flags, u8 sandbox (enum keyfob_sandbox), string module,
+ * string credential, string resource, u8 kind, u32 ttl (0: none), u32 timeout
+ * in seconds, u32 count and (string name, string value) settings,
+ * u32 count and string arguments.
+ */
+#define WIRE_FETCH_EXCHANGE 0x01	/* tell the redacted exchange, for `keyfob try` */
+
+/* keyfob-fetch to keyfobd: u8 tag, fields. READY comes first, RESULT last and once. */
+enum wire_fetch {
+	WIRE_FETCH_READY = 1,	/* the sandbox is up */
+	WIRE_FETCH_LINE,	/* string: one line of the redacted exchange */
+	WIRE_FETCH_RESULT,	/* see struct wire_result */
+};
+
+struct wire_result {
+	uint8_t class;		/* enum keyfob_class; the token stands only with KEYFOB_CLASS_OK */
+	uint64_t expires;	/* epoch seconds */
+	uint64_t refresh;	/* epoch seconds the provider asks for, 0: none */
+	uint32_t retry_after;	/* seconds, 0: none */
+	char fingerprint[9];	/* 8 hex digits of the token's SHA-256 */
+	char code[65];		/* provider's error code */
+	char text[WIRE_TEXT_MAX];	/* what happened, for people; never a part of a token */
+	char issuer[257], audience[257], subject[257];	/* of a JWT, for status; else "" */
+};
+
+/* Appends the tag, the fields and the token (length 0 without one). */
+bool wire_put_result(struct buffer *b, const struct wire_result *result, const char *token, size_t length);
+/* Reads what follows the tag. *token points into the frame. false: malformed. */
+bool wire_get_result(struct reader *r, struct wire_result *result, const char **token, size_t *length);
+
+/*
+ * `keyfob-fetch --describe MODULE` prints one such frame on stdout: u8
+ * version, u8 0, string name, string help, u8 sandbox, u8 kind, string
+ * example, u32 count and per option: string name, u8 type, u8 flags, string
+ * values, string help. On failure: u8 version, u8 1, string text.
+ */
+
+/*
+ * A credential in `status`: string name, string description, string
+ * provider (its first line), string resource, u8 state, u8 kind, u64 expires,
+ * u64 refresh, u64 fetched, u64 fetches, u64 failures, u64 failed_at,
+ * string fingerprint, string last_error, string issuer, string audience,
+ * string subject, u32 count and per reader: string (user name, @group or uid),
+ * u8 reader state.
+ */
+enum wire_state {
+	WIRE_STATE_NONE,	/* nobody asked yet */
+	WIRE_STATE_FETCHING,	/* the first token is on its way */
+	WIRE_STATE_VALID,
+	WIRE_STATE_STALE,	/* valid, but the refresh that is due fails */
+	WIRE_STATE_FAILED,	/* no token, and the last fetch failed */
+};
+enum wire_reader {
+	WIRE_READER_NONE,	/* may ask, did not yet */
+	WIRE_READER_COPY,	/* has a copy in his keyring */
+	WIRE_READER_SOCKET,	/* asked, and is served by socket */
+};
+
+/* A name that may stand for a credential: letters, digits, '.', '_', '-'; no leading '.' or '-'. */
+bool wire_name_valid(const char *name);
+
+/*
+ * Send one frame, or receive one into b (cleared first; at most its limit),
+ * with at most max descriptors. EINTR is retried. A frame or a control
+ * message that was cut counts as malformed.
+ * Return 0, or a negative errno; wire_receive gives -ECONNRESET at the end.
+ */
+int wire_send(int fd, const struct buffer *b, int pass_fd);
+int wire_receive(int fd, struct buffer *b, int *received_fd);
+
+#endif
