@@ -30,14 +30,14 @@ endif
 # --- what is built of what -------------------------------------------------
 
 common_objs  := buffer wire log
-lookup_objs  := keyring/keyctl keyring/lookup keyring/client
+lookup_objs  := keyring/keyctl keyring/lookup keyring/client keyring/keyfob
 fetch_objs   := broker/keyfob-fetch broker/sandbox modules/expiry common/buffer common/wire
 broker_objs  := $(patsubst %.c,%,$(filter-out broker/keyfob-fetch.c broker/keyfob-request-key.c,$(wildcard broker/*.c))) \
                 keyring/keyctl keyring/store common/buffer common/wire common/log common/config
 cli_objs     := $(patsubst %.c,%,$(wildcard cli/*.c)) verify/jwt $(lookup_objs) common/buffer common/wire common/log
 emulator_objs:= $(patsubst %.c,%,$(wildcard emulator/*.c))
 module_names := $(if $(wildcard modules/azure.c),azure) $(if $(wildcard modules/gcp.c),gcp) $(if $(wildcard modules/callback-exec.c),callback-exec)
-module_shared:= modules/http modules/expiry modules/json common/buffer
+module_shared:= modules/http modules/expiry modules/json modules/report modules/exec-output common/buffer
 
 programs := $(O)/bin/keyfobd $(O)/bin/keyfob-fetch $(O)/bin/keyfob $(O)/bin/keyfob-emulator
 modules  := $(module_names:%=$(O)/lib/keyfob/modules/%.so)
@@ -67,7 +67,7 @@ pc = $(shell pkg-config --libs $(1) 2>/dev/null)
 # --- rules -----------------------------------------------------------------
 
 obj = $(patsubst %,$(O)/obj/%.o,$(1))
-link = $(call say,LD)$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS) $(KF_CFLAGS) $(KF_LDFLAGS) $(LDFLAGS)
+link = $(Q)$(if $(Q),printf '  %-4s %s\n' LD $(patsubst $(O)/%,%,$@) &&) mkdir -p $(@D) && $(CC) $(CFLAGS) $(KF_CFLAGS) $(KF_LDFLAGS) $(LDFLAGS)
 
 $(O)/obj/%.o: %.c
 	$(call say,CC)
@@ -157,3 +157,4 @@ clean:
 
 .PHONY: all check demo deps ready asan install clean tests-built
 .DELETE_ON_ERROR:
+.SECONDARY:

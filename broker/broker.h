@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keyfobd's inside: what its files know of each other. One thread runs an
+ * event loop and owns everything here; a second one, in publish.c, writes
+ * into users' keyrings, because a user can make that slow.
+ */
+#ifndef KEYFOB_BROKER_H
+#define KEYFOB_BROKER_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "broker/policy.h"
+#include "common/wire.h"
+#include "keyring/keyfob.h"
+#include "keyring/store.h"
+
+#define ASKED_DAYS 3	/* a credential is kept fresh for those who asked within this time */
+
+struct broker;
+struct credential;
+struct conn;
+struct fetch;
+
+/* What the broker knows of one user, whatever the credential. */
+struct user {
+	uid_t uid;
+	char name[33];		/* from a look-up, "" until then */
+	uint64_t linked_at;	/* when his ring was last linked into his persistent keyring, 0: not yet */
+	uint64_t slow_until;	/* served by socket until then: publishing to him was slow */
+	uint64_t repair_minute;	/* rate of putting back what he destroyed */
+	unsigned int repairs;
+	unsigned int listed;	/* in which round of looking up groups */
+};
+
+/* Somebody who may have a credential: named by it, or seen asking. */
+struct reader_state {
+	uid_t uid;
+	uint64_t asked;		/* epoch seconds, 0: never */
+	bool by_group;		/* allowed through a group only: looked up again from time to time */
+	enum wire_reader state;
+};
+
+struct credential {
+	struct broker *broker;
+	const struct policy_credential *policy;	/* of the broker's policy */
+	char *name;
+
+	bool has_token;
+	struct store_record record;
+	struct buffer held;	/* the token itself, only while the keyring has no room for it */
+
+	struct fetch *fetch;	/* at most one */
+	size_t provider;	/* which line it is on */
+	bool forced;		/* fetch even though the token is good */
+	int64_t next_try;	/* ms since the epoch, while backing off; else 0 */
+	unsigned int failed_in_row;
+
+	uint64_t fetches, failures, failed_at;
+	uint8_t last_class;	/* of the last pass through the provider lines */
+	uint64_t last_refresh_asked, last_reject;
+	struct wire_result error;	/* the failure to report: class, code, text */
+
+	struct reader_state *readers;	/* by uid */
+	size_t reader_count;
+	uint64_t asked_saved;
+	struct conn *waiters;
+};
+
+struct broker {
+	struct event_base *base;
+	const char *config_path, *socket_path;
+	char config_dir[4096], fetch_path[4096], module_dir[4096];
+	int launcher;
+	pid_t launcher_pid;
+	uid_t fetch_uid;
+	struct policy *policy;
+	struct store store;
+	struct credential **credentials;	/* by name */
+	size_t count;
+	struct user *users;	/* by uid */
+	size_t user_count;
+	struct conn *conns;
+	uint64_t started;
+	int exit_code;
+};
+
+/* keyfobd.c */
+uint64_t now_seconds(void);
+int64_t now_ms(void);
+
+/* credential.c: the life of one credential */
+struct credential *credential_find(struct broker *b, const char *name);
+/* Bring the credentials into line with a new policy, which the broker takes over. At start: adopt what the keyring holds. */
+void credential_apply_policy(struct broker *b, struct policy *policy);
+void credential_free_all(struct broker *b);
+bool credential_is_valid(const struct credential *c);
+enum wire_state credential_state(const struct credential *c);
+/* Somebody allowed asked. */
+void credential_note_asked(struct credential *c, uid_t uid, bool by_group);
+void credential_get(struct credential *c, struct conn *conn);
+void credential_refresh(struct credential *c, struct conn *conn);
+/* Seconds until a server's refusal may drop its token again; 0: it may now, and that is noted. */
+uint64_t credential_may_reject(struct credential *c);
+/* Forget the token and every copy of it; they are revoked before this returns. */
+void credential_drop(struct credential *c, const char *why);
+/* Append the token's bytes. 0 or a negative errno. */
+int credential_token(struct credential *c, struct buffer *token);
+/* A provider line answered. token only with KEYFOB_CLASS_OK. */
+void credential_fetched(struct credential *c, const struct wire_result *result, const char *token, size_t length);
+void credential_published(struct broker *b, const char *name, uid_t uid, int error, bool slow);
+/* When something must be done for it next, ms since the epoch; INT64_MAX: nothing. */
+int64_t credential_due(const struct credential *c);
+void credential_tick(struct credential *c);
+
+/* readers.c: who has what */
+struct user *user_of(struct broker *b, uid_t uid);
+struct reader_state *reader_of(struct credential *c, uid_t uid, bool make);
+void readers_adopt(struct credential *c);
+void readers_save(struct credential *c);
+/* Take away what the policy no longer allows; ask again about those allowed through groups. */
+void readers_check(struct broker *b);
+/* Is there anybody to look up again from time to time? */
+bool readers_need_check(const struct broker *b);
+void readers_stop(struct broker *b);
+void readers_publish(struct credential *c);
+/* Queue a copy for one reader if he is to have one. Returns whether a job was queued. */
+bool reader_publish(struct credential *c, struct reader_state *reader, bool repair);
+void readers_relink(struct broker *b);
+
+/* fetch.c: one attempt in a process of its own */
+/* done is called once, from the event loop, unless the fetch is cancelled. tell gets lines of the exchange; NULL: not wanted. */
+typedef void (*fetch_done)(void *arg, const struct wire_result *result, const char *token, size_t length);
+typedef void (*fetch_tell)(void *arg, const char *line);
+struct fetch *fetch_start(struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg);
+void fetch_cancel(struct fetch *f);
+void fetch_launcher_event(struct broker *b, uint8_t event, uint32_t id, uint32_t value);
+/* Does this process belong to a fetch that runs? */
+bool fetch_owns(pid_t pid);
+
+/* publish.c: the thread that writes into users' keyrings */
+int publish_start(struct broker *b);
+void publish_put(const char *credential, uid_t uid, bool link);
+/* Forget what is queued: it may no longer be allowed. */
+void publish_flush(void);
+/* Held around every change to the keyring that concerns copies or masters. */
+void publish_lock(void);
+void publish_unlock(void);
+void publish_stop(void);
+
+/* schedule.c: one timer on the wall clock */
+int schedule_start(struct broker *b);
+/* Something is due at another time than before. */
+void schedule_arm(struct broker *b);
+void schedule_stop(void);
+
+/* serve.c: the request socket */
+enum conn_stage { CONN_NEW, CONN_IDLE, CONN_FETCH, CONN_PUBLISH };
+struct conn {
+	struct conn *next, **previous;
+	struct conn *next_waiter;
+	struct broker *broker;
+	struct event *event, *timer;
+	int fd;
+	struct ucred peer;
+	size_t group_count;
+	gid_t *groups;
+	enum conn_stage stage;
+	int64_t deadline;	/* ms since the epoch: by then a request that waits is answered */
+	bool without_token;	/* a refresh: the answer tells, but does not hand over */
+	struct credential *credential;	/* among whose waiters it is, or whose fetch it tries */
+	struct fetch *fetch;	/* of `keyfob try` */
+	struct buffer lines;
+};
+int serve_start(struct broker *b, int listener);
+void serve_stop(struct broker *b);
+/* Answer and close. conn is gone afterwards. */
+void conn_reply_token(struct conn *conn, struct credential *c);
+void conn_reply_error(struct conn *conn, int error, unsigned int retry, const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* How long it may still wait, ms from now. */
+void conn_wait(struct conn *conn, enum conn_stage stage, int ms);
+/* status.c: fill in a status reply */
+void status_reply(struct broker *b, struct conn *conn, const char *name, const char *after, struct buffer *reply);
+
+/* keyfobd.c */
+bool broker_reload(struct broker *b, struct buffer *errors);
+
+#endif

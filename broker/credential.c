@@ -1,0 +1,621 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a credential: nobody asks, a fetch, a token that is kept fresh
+ * ahead of its end, a fetch that fails and is tried again. Any number of
+ * callers wait for the one fetch there is.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "broker/broker.h"
+#include "common/log.h"
+
+#define BACKOFF_FIRST_MS 1340	/* doubles up to BACKOFF_CAP_MS: what Azure's own clients do */
+#define BACKOFF_CAP_MS 30000
+#define BACKOFF_CAP_VALID_MS 300000	/* while the old token has an hour or more to live */
+#define REFUSED_FIRST_MS 60000	/* after a refusal that will not change by itself */
+#define REFUSED_CAP_MS 900000
+#define RETRY_AFTER_CAP 3600
+#define PUBLISH_WAIT_MS 250	/* a caller gets his token by socket when his keyring takes longer */
+#define REFRESH_EVERY 30	/* seconds between refreshes asked for by others than root */
+#define REJECT_EVERY 10
+
+static void start_pass(struct credential *c);
+
+struct credential *credential_find(struct broker *b, const char *name)
+{
+	size_t low = 0, high = b->count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		int order = strcmp(name, b->credentials[middle]->name);
+
+		if (order == 0)
+			return b->credentials[middle];
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return NULL;
+}
+
+/* A fraction of at most value/10, so that hosts and credentials do not move in step. */
+static int64_t jitter(int64_t value)
+{
+	uint32_t random = 0;
+
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+		random = 0;
+	return value / 10 * (random % 1000) / 1000;
+}
+
+bool credential_is_valid(const struct credential *c)
+{
+	return c->has_token && store_timeout(&c->record, now_seconds()) >= 1;
+}
+
+/* The life that a token handed out should still have; half of its whole life is always enough. */
+static uint64_t wanted_life(const struct credential *c)
+{
+	uint64_t half = (c->record.expires - c->record.fetched) / 2;
+
+	return c->policy->min_ttl < half ? c->policy->min_ttl : half;
+}
+
+/* Good enough for somebody who asks now. Before a refresh is due it is: the source would give the same again. */
+static bool is_fresh(const struct credential *c)
+{
+	uint64_t now = now_seconds();
+
+	return credential_is_valid(c) && (now < c->record.refresh || c->record.expires - now >= wanted_life(c));
+}
+
+enum wire_state credential_state(const struct credential *c)
+{
+	if (credential_is_valid(c))
+		return c->failed_in_row ? WIRE_STATE_STALE : WIRE_STATE_VALID;
+	if (c->failed_in_row)
+		return WIRE_STATE_FAILED;
+	return c->fetch ? WIRE_STATE_FETCHING : WIRE_STATE_NONE;
+}
+
+int credential_token(struct credential *c, struct buffer *token)
+{
+	struct store_record record;
+	int error;
+
+	if (c->held.length)
+		return buffer_put(token, c->held.data, c->held.length) ? 0 : -ENOMEM;
+	error = store_get_master(&c->broker->store, c->name, token, &record);
+	if (error == 0)
+		store_record_free(&record);
+	return error;
+}
+
+/* --- when ------------------------------------------------------------------------- */
+
+/* Is there anybody for whom a token is kept ready? */
+static bool is_wanted(const struct credential *c)
+{
+	uint64_t now = now_seconds();
+
+	if (c->waiters || c->forced)
+		return true;
+	if (c->policy->refresh == POLICY_REFRESH_ON_DEMAND)
+		return false;
+	for (size_t i = 0; i < c->reader_count; i++)
+		if (policy_names_user(c->policy, c->readers[i].uid) || c->readers[i].asked + ASKED_DAYS * 86400 > now)
+			return true;
+	return false;
+}
+
+int64_t credential_due(const struct credential *c)
+{
+	if (c->fetch || !is_wanted(c))
+		return INT64_MAX;
+	if (c->next_try)
+		return c->next_try;
+	if (c->forced || !credential_is_valid(c))
+		return now_ms();
+	return (int64_t)c->record.refresh * 1000;
+}
+
+void credential_tick(struct credential *c)
+{
+	if (!c->fetch)
+		start_pass(c);
+}
+
+/* The provider's word, else half of a long or very short life, else five minutes (or min_ttl) before the end. */
+static uint64_t plan_refresh(const struct credential *c, uint64_t asked, uint64_t now)
+{
+	uint64_t expires = c->record.expires, life = expires - now, refresh = expires - 300;
+
+	if (life > 7200 || life < 600)
+		refresh = now + life / 2;
+	if (refresh > expires - wanted_life(c))
+		refresh = expires - wanted_life(c);
+	if (asked > now && asked < expires)
+		refresh = asked;
+	refresh -= (uint64_t)jitter((int64_t)(refresh - now));
+	return refresh > now ? refresh : now + 1;
+}
+
+/* The source hands out what it has cached: to ask again soon would only be answered the same. */
+static uint64_t plan_after_same(uint64_t expires, uint64_t now)
+{
+	uint64_t left = expires - now, wait = left / 2;
+
+	if (left <= 600 && wait > 30)
+		wait = 30;
+	return now + (wait ? wait : 1);
+}
+
+static void back_off(struct credential *c)
+{
+	bool refused = c->last_class == KEYFOB_CLASS_CONFIG || c->last_class == KEYFOB_CLASS_PERMANENT;
+	int64_t wait = refused ? REFUSED_FIRST_MS : BACKOFF_FIRST_MS, cap = refused ? REFUSED_CAP_MS : BACKOFF_CAP_MS;
+	int64_t asked = (int64_t)(c->error.retry_after < RETRY_AFTER_CAP ? c->error.retry_after : RETRY_AFTER_CAP) * 1000;
+
+	if (!refused && credential_is_valid(c) && c->record.expires - now_seconds() > 3600)
+		cap = BACKOFF_CAP_VALID_MS;
+	for (unsigned int i = 1; i < c->failed_in_row && wait < cap; i++)
+		wait *= 2;
+	if (wait > cap)
+		wait = cap;
+	if (wait < asked)
+		wait = asked;
+	c->next_try = now_ms() + wait + jitter(wait);
+}
+
+/* --- who waits ---------------------------------------------------------------------- */
+
+static void add_waiter(struct credential *c, struct conn *conn, enum conn_stage stage, int ms)
+{
+	conn->credential = c;
+	conn->next_waiter = c->waiters;
+	c->waiters = conn;
+	conn_wait(conn, stage, ms);
+}
+
+/* Into the caller's keyring first, so that his next request needs no socket; then the answer. */
+static void deliver(struct credential *c, struct conn *conn)
+{
+	struct reader_state *reader = reader_of(c, conn->peer.uid, false);
+
+	if (reader && reader_publish(c, reader, true))
+		add_waiter(c, conn, CONN_PUBLISH, PUBLISH_WAIT_MS);
+	else
+		conn_reply_token(conn, c);
+}
+
+static void reply_failure(struct credential *c, struct conn *conn)
+{
+	bool refused = c->last_class == KEYFOB_CLASS_CONFIG || c->last_class == KEYFOB_CLASS_PERMANENT;
+	int64_t wait = (c->next_try - now_ms() + 999) / 1000;
+
+	conn_reply_error(conn, refused ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, wait > 0 && !refused ? (unsigned int)wait : 0, "%s", c->error.text);
+}
+
+/* Is there a point in letting him wait for the next attempt? */
+static bool may_wait(const struct credential *c, const struct conn *conn)
+{
+	return (c->last_class == KEYFOB_CLASS_THROTTLED || c->last_class == KEYFOB_CLASS_TRANSIENT) && c->next_try < conn->deadline;
+}
+
+/* The pass is over. The list is taken away first: an answer may bring the next request. */
+static void serve_waiters(struct credential *c, bool fetched)
+{
+	struct conn *conn = c->waiters, *next;
+
+	c->waiters = NULL;
+	for (; conn; conn = next) {
+		next = conn->next_waiter;
+		conn->credential = NULL;
+		if (conn->stage == CONN_PUBLISH)
+			add_waiter(c, conn, CONN_PUBLISH, PUBLISH_WAIT_MS);
+		else if (fetched || (credential_is_valid(c) && !conn->without_token))
+			deliver(c, conn);
+		else if (may_wait(c, conn) && !conn->without_token)
+			add_waiter(c, conn, CONN_FETCH, (int)(conn->deadline - now_ms()));
+		else
+			reply_failure(c, conn);
+	}
+}
+
+void credential_published(struct broker *b, const char *name, uid_t uid, int error, bool slow)
+{
+	struct credential *c = credential_find(b, name);
+	struct reader_state *reader = c ? reader_of(c, uid, false) : NULL;
+	struct user *user = user_of(b, uid);
+	struct conn *conn, *next;
+
+	if (error < 0 && error != -ENOKEY && error != -EKEYEXPIRED)
+		log_warning("credential=%s uid=%u event=publish-failed error=\"%s\"; served by socket", name, uid,
+			error == -EBUSY ? "another broker keeps this user's ring" : strerror(-error));
+	if (slow && user) {
+		log_warning("uid=%u event=publish-slow; served by socket for an hour", uid);
+		user->slow_until = now_seconds() + 3600;
+	}
+	if (error == -EBUSY && user)
+		user->slow_until = now_seconds() + 300;
+	if (error == 0 && user)
+		user->linked_at = now_seconds();
+	if (!c)
+		return;
+	if (reader)
+		reader->state = error == 0 ? WIRE_READER_COPY : reader->asked ? WIRE_READER_SOCKET : WIRE_READER_NONE;
+	conn = c->waiters;
+	c->waiters = NULL;
+	for (; conn; conn = next) {
+		next = conn->next_waiter;
+		if (conn->stage == CONN_PUBLISH && conn->peer.uid == uid) {
+			conn->credential = NULL;
+			conn_reply_token(conn, c);
+		} else {
+			conn->next_waiter = c->waiters;
+			c->waiters = conn;
+		}
+	}
+}
+
+void credential_note_asked(struct credential *c, uid_t uid, bool by_group)
+{
+	struct reader_state *reader = reader_of(c, uid, true);
+	bool is_new;
+
+	if (!reader)
+		return;
+	is_new = reader->asked == 0;
+	reader->asked = now_seconds();
+	reader->by_group = by_group;
+	if (is_new || c->asked_saved + 3600 < reader->asked)
+		readers_save(c);
+}
+
+void credential_get(struct credential *c, struct conn *conn)
+{
+	bool backing_off = c->next_try > now_ms();
+
+	if (is_fresh(c) || (backing_off && credential_is_valid(c))) {
+		deliver(c, conn);
+		return;
+	}
+	if (backing_off && !c->fetch && !may_wait(c, conn)) {
+		reply_failure(c, conn);
+		return;
+	}
+	add_waiter(c, conn, CONN_FETCH, (int)(conn->deadline - now_ms()));
+	schedule_arm(c->broker);
+}
+
+void credential_refresh(struct credential *c, struct conn *conn)
+{
+	uint64_t now = now_seconds();
+
+	if (conn->peer.uid != 0 && c->last_refresh_asked + REFRESH_EVERY > now) {
+		conn_reply_error(conn, KEYFOB_EAGAIN, (unsigned int)(c->last_refresh_asked + REFRESH_EVERY - now),
+			"a refresh was asked for a moment ago");
+		return;
+	}
+	/* While the source asks for patience, only root may insist. */
+	if (conn->peer.uid != 0 && c->next_try > now_ms() && !c->fetch) {
+		reply_failure(c, conn);
+		return;
+	}
+	c->last_refresh_asked = now;
+	c->forced = !c->fetch;
+	c->next_try = 0;
+	conn->without_token = true;
+	add_waiter(c, conn, CONN_FETCH, (int)(conn->deadline - now_ms()));
+	schedule_arm(c->broker);
+}
+
+uint64_t credential_may_reject(struct credential *c)
+{
+	uint64_t now = now_seconds();
+
+	if (c->last_reject + REJECT_EVERY > now)
+		return c->last_reject + REJECT_EVERY - now;
+	c->last_reject = now;
+	return 0;
+}
+
+/* --- fetching ------------------------------------------------------------------------ */
+
+static void on_fetched(void *arg, const struct wire_result *result, const char *token, size_t length)
+{
+	struct credential *c = arg;
+
+	c->fetch = NULL;
+	credential_fetched(c, result, token, length);
+	schedule_arm(c->broker);
+}
+
+static void try_provider(struct credential *c)
+{
+	c->fetch = fetch_start(c->broker, c->policy, &c->policy->providers[c->provider], on_fetched, NULL, c);
+	if (!c->fetch) {
+		struct wire_result failure = { .class = KEYFOB_CLASS_TRANSIENT, .text = "out of memory" };
+
+		c->provider = c->policy->provider_count;
+		credential_fetched(c, &failure, NULL, 0);
+	}
+}
+
+static void start_pass(struct credential *c)
+{
+	c->provider = 0;
+	c->next_try = 0;
+	c->last_class = KEYFOB_CLASS_OK;
+	memset(&c->error, 0, sizeof(c->error));
+	try_provider(c);
+}
+
+/* How much is to be hoped for: the pass as a whole is as hopeful as its most hopeful line. */
+static int hope(uint8_t class)
+{
+	static const int order[] = { [KEYFOB_CLASS_OK] = -1, [KEYFOB_CLASS_CONFIG] = 0, [KEYFOB_CLASS_PERMANENT] = 0,
+		[KEYFOB_CLASS_UNAVAILABLE] = 1, [KEYFOB_CLASS_TRANSIENT] = 2, [KEYFOB_CLASS_THROTTLED] = 2 };
+
+	return order[class];
+}
+
+/* Add one line's failure to what the pass has to say: each provider in turn, parted by "; ". */
+static void note_failure(struct credential *c, const struct wire_result *result)
+{
+	const char *module = c->policy->providers[c->provider < c->policy->provider_count ? c->provider : 0].module;
+	size_t used = strlen(c->error.text);
+
+	snprintf(c->error.text + used, sizeof(c->error.text) - used, "%s%s: %s", used ? "; " : "", module, result->text);
+	if (c->last_class == KEYFOB_CLASS_OK || hope(result->class) > hope(c->last_class))
+		c->last_class = result->class;
+	memcpy(c->error.code, result->code, sizeof(c->error.code));
+	if (result->retry_after > c->error.retry_after)
+		c->error.retry_after = result->retry_after;
+	c->failures++;
+	c->failed_at = now_seconds();
+	log_warning("credential=%s event=fetch-failed provider=%s class=%u text=\"%s\"", c->name, module, result->class, result->text);
+}
+
+/* The keyring is the one store of tokens; only where it has no room does the broker hold one itself. */
+static void store_token(struct credential *c, const char *token, size_t length)
+{
+	struct buffer bytes;
+	int error;
+
+	buffer_init(&bytes, WIRE_TOKEN_MAX);
+	buffer_put(&bytes, token, length);
+	publish_lock();
+	error = bytes.failed ? -ENOMEM : store_put_master(&c->broker->store, c->name, &bytes, &c->record);
+	publish_unlock();
+	buffer_free(&c->held);
+	if (error < 0) {
+		log_warning("credential=%s event=store-failed error=\"%s\"%s; held in memory, served by socket", c->name, strerror(-error),
+			error == -EDQUOT ? " (see kernel.keys.root_maxbytes and root_maxkeys)" : "");
+		buffer_put(&c->held, token, length);
+	}
+	buffer_free(&bytes);
+	c->has_token = error == 0 || c->held.length;
+}
+
+static void take_token(struct credential *c, const struct wire_result *result, const char *token, size_t length)
+{
+	uint64_t now = now_seconds();
+	bool same = c->has_token && c->record.expires == result->expires && strcmp(c->record.fingerprint, result->fingerprint) == 0;
+
+	if (!same)
+		c->record.fetched = now;
+	c->record.expires = result->expires;
+	c->record.refresh = same ? plan_after_same(result->expires, now) : plan_refresh(c, result->refresh, now);
+	c->record.kind = c->policy->kind == KEYFOB_KIND_DEFAULT ? c->policy->providers[c->provider].kind : c->policy->kind;
+	memcpy(c->record.fingerprint, result->fingerprint, sizeof(c->record.fingerprint));
+	memcpy(c->record.issuer, result->issuer, sizeof(c->record.issuer));
+	memcpy(c->record.audience, result->audience, sizeof(c->record.audience));
+	memcpy(c->record.subject, result->subject, sizeof(c->record.subject));
+	free(c->record.definition);
+	c->record.definition = strdup(c->policy->definition);
+	store_token(c, token, length);
+	log_info("credential=%s event=fetched provider=%s token=#%s expires=%" PRIu64 " refresh=%" PRIu64 "%s", c->name,
+		c->policy->providers[c->provider].module, c->record.fingerprint, c->record.expires, c->record.refresh, same ? " same=yes" : "");
+}
+
+void credential_fetched(struct credential *c, const struct wire_result *result, const char *token, size_t length)
+{
+	if (result->class == KEYFOB_CLASS_OK) {
+		c->fetches++;
+		c->failed_in_row = 0;
+		c->next_try = 0;
+		c->forced = false;
+		take_token(c, result, token, length);
+		/* Too short a life to be stored, but good for who waits; to ask again at once would be a storm. */
+		if (!credential_is_valid(c))
+			c->next_try = (int64_t)c->record.expires * 1000;
+		readers_publish(c);
+		serve_waiters(c, true);
+		return;
+	}
+	note_failure(c, result);
+	if (++c->provider < c->policy->provider_count) {
+		try_provider(c);
+		return;
+	}
+	c->failed_in_row++;
+	c->forced = false;
+	back_off(c);
+	serve_waiters(c, false);
+}
+
+/* --- taking away -------------------------------------------------------------------- */
+
+void credential_drop(struct credential *c, const char *why)
+{
+	struct store *store = &c->broker->store;
+
+	publish_lock();
+	store_revoke_master(store, c->name);
+	for (size_t i = 0; i < c->reader_count; i++) {
+		store_revoke_copy(store, c->readers[i].uid, c->name);
+		c->readers[i].state = WIRE_READER_NONE;
+	}
+	publish_unlock();
+	if (c->has_token)
+		log_notice("credential=%s event=dropped token=#%s reason=\"%s\"", c->name, c->record.fingerprint, why);
+	c->has_token = false;
+	buffer_free(&c->held);
+	store_record_free(&c->record);
+	memset(&c->record, 0, sizeof(c->record));
+	/* What a fetch that runs brings may be what was just thrown away. */
+	if (c->fetch) {
+		fetch_cancel(c->fetch);
+		c->fetch = NULL;
+	}
+	c->next_try = 0;
+	c->failed_in_row = 0;
+}
+
+/* --- policy --------------------------------------------------------------------------- */
+
+static struct credential *new_credential(struct broker *b, const struct policy_credential *policy)
+{
+	struct credential *c = calloc(1, sizeof(*c));
+
+	if (!c || !(c->name = strdup(policy->name))) {
+		free(c);
+		return NULL;
+	}
+	c->broker = b;
+	c->policy = policy;
+	buffer_init(&c->held, WIRE_TOKEN_MAX);
+	return c;
+}
+
+static void free_credential(struct credential *c)
+{
+	if (c->fetch)
+		fetch_cancel(c->fetch);
+	store_record_free(&c->record);
+	buffer_free(&c->held);
+	free(c->readers);
+	free(c->name);
+	free(c);
+}
+
+/* A token from before the restart, if it was fetched by what stands in the configuration today. */
+static void adopt(struct credential *c)
+{
+	struct buffer token;
+	int error;
+
+	buffer_init(&token, WIRE_TOKEN_MAX + 2048);
+	error = store_get_master(&c->broker->store, c->name, &token, &c->record);
+	readers_adopt(c);
+	c->has_token = error == 0;
+	if (error == 0 && (strcmp(c->record.definition, c->policy->definition) != 0 || !credential_is_valid(c)))
+		credential_drop(c, "its definition has changed");
+	else if (error == 0)
+		log_info("credential=%s event=adopted token=#%s expires=%" PRIu64, c->name, c->record.fingerprint, c->record.expires);
+	buffer_free(&token);
+}
+
+static void remove_credential(struct credential *c)
+{
+	struct conn *conn = c->waiters, *next;
+
+	credential_drop(c, "it is not configured any more");
+	store_put_asked(&c->broker->store, c->name, NULL, 0, 0);
+	for (; conn; conn = next) {
+		next = conn->next_waiter;
+		conn->credential = NULL;
+		conn_reply_error(conn, KEYFOB_ENOCRED, 0, "the credential was removed");
+	}
+	free_credential(c);
+}
+
+static void revoke_stray_master(void *arg, const char *name)
+{
+	struct broker *b = arg;
+
+	if (credential_find(b, name))
+		return;
+	log_notice("credential=%s event=dropped reason=\"it is not configured any more\"", name);
+	store_revoke_master(&b->store, name);
+	store_put_asked(&b->store, name, NULL, 0, 0);
+}
+
+static void adopt_copy(void *arg, uid_t uid, const char *name)
+{
+	struct broker *b = arg;
+	struct credential *c = credential_find(b, name);
+
+	if (!c)
+		store_revoke_copy(&b->store, uid, name);
+	else
+		reader_of(c, uid, true);
+}
+
+void credential_apply_policy(struct broker *b, struct policy *policy)
+{
+	struct credential **list = calloc(policy->count + 1, sizeof(*list)), **old_list = b->credentials;
+	struct policy *old_policy = b->policy;
+	size_t old_count = b->count;
+
+	if (!list) {
+		policy_free(policy);
+		return;
+	}
+	publish_flush();
+	for (size_t i = 0; i < policy->count; i++) {
+		struct credential *c = credential_find(b, policy->credentials[i].name);
+
+		list[i] = c ? c : new_credential(b, &policy->credentials[i]);
+		if (!list[i])
+			abort();
+	}
+	b->credentials = list;
+	b->count = policy->count;
+	b->policy = policy;
+	for (size_t i = 0; i < old_count; i++) {
+		struct credential *c = old_list[i];
+		const struct policy_credential *now = policy_find(policy, c->name);
+
+		/* A fetch that runs reads the old policy. Who waits for it waits for the next. */
+		if (c->fetch) {
+			fetch_cancel(c->fetch);
+			c->fetch = NULL;
+		}
+		if (!now) {
+			remove_credential(c);
+			continue;
+		}
+		if (strcmp(now->definition, c->policy->definition) != 0)
+			credential_drop(c, "its definition has changed");
+		c->policy = now;
+	}
+	if (!old_policy) {
+		for (size_t i = 0; i < b->count; i++)
+			adopt(b->credentials[i]);
+		store_each_credential(&b->store, revoke_stray_master, b);
+		store_each_copy(&b->store, adopt_copy, b);
+	}
+	free(old_list);
+	policy_free(old_policy);
+	readers_check(b);
+	for (size_t i = 0; i < b->count; i++)
+		if (credential_is_valid(b->credentials[i]))
+			readers_publish(b->credentials[i]);
+}
+
+void credential_free_all(struct broker *b)
+{
+	for (size_t i = 0; i < b->count; i++)
+		free_credential(b->credentials[i]);
+	free(b->credentials);
+	b->credentials = NULL;
+	b->count = 0;
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One attempt at a provider line: a process made by the launcher, one frame
+ * to it, a few back. Whatever that process does, here it ends in one result.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "broker/launcher.h"
+#include "common/log.h"
+
+#define IN_FLIGHT_MAX 4		/* per module: the Azure metadata service answers 5 at a time */
+#define GRACE_SECONDS 6		/* for the sandbox to come up and a program to be ended, beside the attempt's own timeout */
+#define TTL_MAX 253402300799u	/* the year 9999 */
+
+struct fetch {
+	struct fetch *next;
+	struct broker *broker;
+	const struct policy_credential *credential;
+	const struct policy_provider *provider;
+	fetch_done done;
+	fetch_tell tell;
+	void *arg;
+	uint32_t id;
+	pid_t pid;
+	int fd;			/* -1 while it waits for its turn */
+	bool ready;		/* its sandbox is up */
+	struct event *readable, *deadline;
+};
+
+static struct fetch *fetches;
+static uint32_t last_id;
+
+static void begin_next(void);
+
+static struct fetch *find(uint32_t id)
+{
+	struct fetch *f = fetches;
+
+	while (f && f->id != id)
+		f = f->next;
+	return f;
+}
+
+static void release(struct fetch *f)
+{
+	struct fetch **at = &fetches;
+
+	while (*at != f)
+		at = &(*at)->next;
+	*at = f->next;
+	if (f->readable)
+		event_free(f->readable);
+	if (f->deadline)
+		event_free(f->deadline);
+	if (f->fd >= 0)
+		close(f->fd);
+	free(f);
+}
+
+static void finish(struct fetch *f, const struct wire_result *result, const char *token, size_t length)
+{
+	fetch_done done = f->done;
+	void *arg = f->arg;
+
+	release(f);
+	done(arg, result, token, length);
+	begin_next();
+}
+
+static void __attribute__((format(printf, 3, 4))) fail(struct fetch *f, enum keyfob_class class, const char *format, ...)
+{
+	struct wire_result result = { .class = (uint8_t)class };
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(result.text, sizeof(result.text), format, args);
+	va_end(args);
+	finish(f, &result, NULL, 0);
+}
+
+/* What comes from the fetch comes from a process that read a stranger's bytes: all of it is checked again. */
+static void take_result(struct fetch *f, struct reader *r)
+{
+	struct wire_result result;
+	const char *token;
+	size_t length;
+	uint64_t now = now_seconds();
+	char text[WIRE_TEXT_MAX];
+
+	if (!wire_get_result(r, &result, &token, &length) || !f->ready || result.class > KEYFOB_CLASS_TRANSIENT ||
+	    (result.class == KEYFOB_CLASS_OK && (length == 0 || memchr(token, 0, length) || strspn(result.fingerprint, "0123456789abcdef") != 8))) {
+		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch sent a malformed result");
+		return;
+	}
+	if (result.class == KEYFOB_CLASS_OK && (result.expires <= now || result.expires > TTL_MAX)) {
+		fail(f, KEYFOB_CLASS_TRANSIENT, "the token has expired already: is this host's clock right?");
+		return;
+	}
+	memcpy(text, result.text, sizeof(text));
+	log_escape(text, result.text, sizeof(result.text));
+	finish(f, &result, token, length);
+}
+
+/* Returns false when the fetch is gone. */
+static bool take_frame(struct fetch *f, const struct buffer *frame)
+{
+	struct reader r;
+	char line[WIRE_TEXT_MAX], escaped[WIRE_TEXT_MAX];
+
+	reader_init(&r, frame->data, frame->length);
+	switch (reader_u8(&r)) {
+	case WIRE_FETCH_READY:
+		f->ready = true;
+		return true;
+	case WIRE_FETCH_LINE:
+		reader_text(&r, line, sizeof(line));
+		if (!r.failed && f->tell)
+			f->tell(f->arg, log_escape(line, escaped, sizeof(escaped)));
+		return true;
+	case WIRE_FETCH_RESULT:
+		take_result(f, &r);
+		return false;
+	default:
+		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch sent a frame that is not known");
+		return false;
+	}
+}
+
+/* Read what is there. Returns false when the fetch is gone. */
+static bool drain(struct fetch *f)
+{
+	struct buffer frame;
+	bool alive = true;
+	int error;
+
+	buffer_init(&frame, WIRE_MAX);
+	while (alive) {
+		error = wire_receive(f->fd, &frame, NULL);
+		if (error == -EAGAIN)
+			break;
+		if (error == -ECONNRESET) {
+			/* How it ended is the launcher's to tell. */
+			event_del(f->readable);
+			break;
+		}
+		if (error < 0) {
+			fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch cannot be read: %s", strerror(-error));
+			alive = false;
+		} else {
+			alive = take_frame(f, &frame);
+		}
+	}
+	buffer_free(&frame);
+	return alive;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	drain(arg);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct fetch *f = arg;
+
+	(void)fd;
+	(void)what;
+	launcher_kill(f->broker->launcher, f->id);
+	fail(f, KEYFOB_CLASS_UNAVAILABLE, "no answer within %u s", f->provider->timeout);
+}
+
+void fetch_launcher_event(struct broker *b, uint8_t event, uint32_t id, uint32_t value)
+{
+	struct fetch *f = find(id);
+	int status = (int)value;
+
+	(void)b;
+	if (!f || f->fd < 0)
+		return;
+	if (event == LAUNCHER_STARTED) {
+		f->pid = (pid_t)value;
+		return;
+	}
+	/* Its last frame may still be unread. */
+	if (!drain(f))
+		return;
+	if (WIFSIGNALED(status))
+		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status) == 126)
+		fail(f, KEYFOB_CLASS_CONFIG, "keyfob-fetch cannot become user %s",
+			f->provider->run_as_name ? f->provider->run_as_name : LAUNCHER_USER_FETCH);
+	else if (WEXITSTATUS(status) == 127)
+		fail(f, KEYFOB_CLASS_CONFIG, "%s cannot be executed", f->broker->fetch_path);
+	else
+		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch ended with status %d and no result", WEXITSTATUS(status));
+}
+
+bool fetch_owns(pid_t pid)
+{
+	pid_t session = getsid(pid);
+
+	for (struct fetch *f = fetches; f; f = f->next)
+		if (f->pid && (f->pid == session || f->pid == pid))
+			return true;
+	return false;
+}
+
+static void put_request(struct buffer *b, const struct fetch *f)
+{
+	const struct policy_provider *p = f->provider;
+
+	buffer_put_u8(b, WIRE_VERSION);
+	buffer_put_u8(b, f->tell ? WIRE_FETCH_EXCHANGE : 0);
+	buffer_put_u8(b, p->sandbox);
+	buffer_put_text(b, p->module);
+	buffer_put_text(b, f->credential->name);
+	buffer_put_text(b, f->credential->resource);
+	buffer_put_u8(b, f->credential->kind == KEYFOB_KIND_DEFAULT ? p->kind : f->credential->kind);
+	buffer_put_u32(b, p->ttl);
+	buffer_put_u32(b, p->timeout);
+	buffer_put_u32(b, (uint32_t)p->count);
+	for (size_t i = 0; i < p->count; i++) {
+		buffer_put_text(b, p->settings[i].name);
+		buffer_put_text(b, p->settings[i].value);
+	}
+	buffer_put_u32(b, (uint32_t)p->arguments);
+	for (size_t i = 0; i < p->arguments; i++)
+		buffer_put_text(b, p->argument[i]);
+}
+
+static int begin(struct fetch *f)
+{
+	struct timeval limit = { .tv_sec = f->provider->timeout + GRACE_SECONDS };
+	struct buffer request;
+	int pair[2], error;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	fcntl(pair[0], F_SETFL, O_NONBLOCK);
+	f->fd = pair[0];
+	buffer_init(&request, WIRE_MAX);
+	put_request(&request, f);
+	error = wire_send(f->fd, &request, -1);
+	buffer_free(&request);
+	if (error == 0)
+		error = launcher_fetch(f->broker->launcher, f->id, f->provider->run_as, pair[1]);
+	close(pair[1]);
+	if (error < 0)
+		return error;
+	f->readable = event_new(f->broker->base, f->fd, EV_READ | EV_PERSIST, on_readable, f);
+	f->deadline = event_new(f->broker->base, -1, 0, on_deadline, f);
+	if (!f->readable || !f->deadline || event_add(f->readable, NULL) < 0 || event_add(f->deadline, &limit) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static bool has_room(const struct fetch *wanted)
+{
+	unsigned int count = 0;
+
+	for (const struct fetch *f = fetches; f; f = f->next)
+		if (f->fd >= 0 && strcmp(f->provider->module, wanted->provider->module) == 0)
+			count++;
+	return count < IN_FLIGHT_MAX;
+}
+
+/* The list has the newest first: of those that wait, the oldest begins. */
+static void begin_next(void)
+{
+	struct fetch *oldest = NULL;
+
+	for (struct fetch *f = fetches; f; f = f->next)
+		if (f->fd < 0 && has_room(f))
+			oldest = f;
+	if (oldest) {
+		int error = begin(oldest);
+
+		if (error < 0)
+			fail(oldest, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch cannot be started: %s", strerror(-error));
+	}
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	begin_next();
+}
+
+struct fetch *fetch_start(struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg)
+{
+	static const struct timeval now = { 0, 0 };
+	struct fetch *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->broker = b;
+	f->credential = c;
+	f->provider = p;
+	f->done = done;
+	f->tell = tell;
+	f->arg = arg;
+	f->fd = -1;
+	f->id = ++last_id;
+	f->next = fetches;
+	fetches = f;
+	/* Not from here: the caller does not expect done() before this returns. */
+	event_base_once(b->base, -1, EV_TIMEOUT, on_turn, NULL, &now);
+	return f;
+}
+
+void fetch_cancel(struct fetch *f)
+{
+	if (f->fd >= 0)
+		launcher_kill(f->broker->launcher, f->id);
+	release(f);
+}

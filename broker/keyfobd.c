@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* keyfobd: start, give up rights, serve, stop. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <libgen.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "broker/broker.h"
+#include "broker/confine.h"
+#include "broker/launcher.h"
+#include "broker/notify.h"
+#include "common/log.h"
+
+#define RUN_DIRECTORY "/run/keyfob"
+#define DESCRIBE_MS 12000	/* the launcher ends a helper after 10 s */
+#define PLANNED_FDS 65536
+
+enum mode { SERVE, CHECK, PURGE };
+
+uint64_t now_seconds(void)
+{
+	return (uint64_t)time(NULL);
+}
+
+int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* --- configuration ------------------------------------------------------------------ */
+
+static int ask_description(void *arg, const char *module, struct buffer *frame)
+{
+	struct broker *b = arg;
+	struct buffer request;
+	int error;
+
+	buffer_init(&request, 256);
+	buffer_put_u8(&request, LAUNCHER_DESCRIBE);
+	buffer_put_text(&request, module);
+	error = launcher_ask(b->launcher, &request, DESCRIBE_MS, frame);
+	buffer_free(&request);
+	return error;
+}
+
+static int ask_names(void *arg, uint32_t count, const struct buffer *names, struct buffer *answer)
+{
+	struct broker *b = arg;
+	struct buffer request;
+	int error;
+
+	buffer_init(&request, WIRE_MAX);
+	buffer_put_u8(&request, LAUNCHER_LOOKUP);
+	buffer_put_u32(&request, count);
+	buffer_put(&request, names->data, names->length);
+	error = request.failed ? -EMSGSIZE : launcher_ask(b->launcher, &request, DESCRIBE_MS, answer);
+	buffer_free(&request);
+	return error;
+}
+
+static struct policy *load_policy(struct broker *b, struct buffer *errors)
+{
+	struct policy_source source = { b, ask_description, ask_names };
+
+	return policy_load(b->config_path, &source, errors);
+}
+
+static void log_errors(struct buffer *errors)
+{
+	const char *at = buffer_cstring(errors);
+
+	while (at && *at) {
+		size_t length = strcspn(at, "\n");
+
+		log_error("%.*s", (int)length, at);
+		at += length + (at[length] == '\n');
+	}
+}
+
+/* The whole new configuration, or the whole old one. */
+bool broker_reload(struct broker *b, struct buffer *errors)
+{
+	struct policy *policy = load_policy(b, errors);
+
+	if (!policy) {
+		log_errors(errors);
+		log_error("event=reload-failed; the old configuration stays");
+		return false;
+	}
+	credential_apply_policy(b, policy);
+	schedule_arm(b);
+	log_notice("event=reloaded credentials=%zu", b->count);
+	return true;
+}
+
+/* --- where things are ------------------------------------------------------------------ */
+
+/* Beside this program, as in the build tree, or in PREFIX/libexec/keyfob. */
+static bool find_programs(struct broker *b)
+{
+	char self[2048], *directory;
+	const char *modules = secure_getenv("KEYFOB_MODULE_DIR");
+	ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (length < 0)
+		return false;
+	self[length] = 0;
+	directory = dirname(self);
+	snprintf(b->fetch_path, sizeof(b->fetch_path), "%s/keyfob-fetch", directory);
+	if (access(b->fetch_path, F_OK) < 0)
+		snprintf(b->fetch_path, sizeof(b->fetch_path), "%s/../libexec/keyfob/keyfob-fetch", directory);
+	if (modules)
+		snprintf(b->module_dir, sizeof(b->module_dir), "%s", modules);
+	else
+		snprintf(b->module_dir, sizeof(b->module_dir), "%s/../lib/keyfob/modules", directory);
+	return true;
+}
+
+static bool name_config(struct broker *b)
+{
+	char *absolute = realpath(b->config_path, NULL), *copy;
+
+	if (!absolute)
+		return false;
+	copy = strdup(absolute);
+	b->config_path = absolute;
+	if (copy)
+		snprintf(b->config_dir, sizeof(b->config_dir), "%s", dirname(copy));
+	free(copy);
+	return b->config_dir[0] == '/';
+}
+
+/* --- the socket --------------------------------------------------------------------------- */
+
+/* Clients believe whoever listens there to be the broker, so nobody else may be able to put a socket there. */
+static bool check_socket_directory(const char *path)
+{
+	char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct stat st;
+	const char *directory;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	directory = dirname(copy);
+	if (strcmp(directory, RUN_DIRECTORY) == 0 && mkdir(RUN_DIRECTORY, 0755) < 0 && errno != EEXIST)
+		log_error("%s: %s", RUN_DIRECTORY, strerror(errno));
+	if (stat(directory, &st) < 0) {
+		log_error("%s: %s", directory, strerror(errno));
+		return false;
+	}
+	if (st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH)) {
+		log_error("%s: must be owned by root and not writable by group or others", directory);
+		return false;
+	}
+	return true;
+}
+
+/* A socket that nobody listens on is what a killed broker left behind. */
+static bool is_stale(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	bool stale = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
+
+	if (fd >= 0)
+		close(fd);
+	return stale;
+}
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, bound;
+	mode_t mask;
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		log_error("%s: a socket's path has at most %zu bytes", path, sizeof(address.sun_path) - 1);
+		return -1;
+	}
+	strcpy(address.sun_path, path);
+	if (!check_socket_directory(path))
+		return -1;
+	if (is_stale(&address))
+		unlink(path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mask = umask(0111);
+	bound = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&address, sizeof(address));
+	umask(mask);
+	if (bound < 0 || listen(fd, SOMAXCONN) < 0) {
+		log_error("%s: %s", path, errno == EADDRINUSE ? "another keyfobd serves there" : strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* --- events --------------------------------------------------------------------------------- */
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+	struct broker *b = arg;
+	struct buffer errors;
+
+	(void)what;
+	if (number != SIGHUP) {
+		event_base_loopbreak(b->base);
+		return;
+	}
+	notify_reloading();
+	buffer_init(&errors, 65536);
+	broker_reload(b, &errors);
+	buffer_free(&errors);
+	notify_ready();
+}
+
+static void on_launcher(evutil_socket_t fd, short what, void *arg)
+{
+	struct broker *b = arg;
+	struct buffer frame;
+	struct reader r;
+	int error;
+
+	(void)what;
+	buffer_init(&frame, 64);
+	while ((error = wire_receive((int)fd, &frame, NULL)) == 0) {
+		uint8_t event;
+		uint32_t id, value;
+
+		reader_init(&r, frame.data, frame.length);
+		event = reader_u8(&r);
+		id = reader_u32(&r);
+		value = reader_u32(&r);
+		if (reader_done(&r))
+			fetch_launcher_event(b, event, id, value);
+	}
+	buffer_free(&frame);
+	/* keyfobd cannot make another: it gave up the right to. Whoever supervises it starts both again, and no token is lost. */
+	if (error != -EAGAIN) {
+		log_error("event=launcher-gone; ending, to be started again");
+		b->exit_code = 1;
+		event_base_loopbreak(b->base);
+	}
+}
+
+static bool add_events(struct broker *b, struct event **events)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+
+	for (size_t i = 0; i < 3; i++) {
+		events[i] = evsignal_new(b->base, signals[i], on_signal, b);
+		if (!events[i] || event_add(events[i], NULL) < 0)
+			return false;
+	}
+	events[3] = event_new(b->base, b->launcher, EV_READ | EV_PERSIST, on_launcher, b);
+	return events[3] && event_add(events[3], NULL) == 0;
+}
+
+/* Looked up before the rights go; later look-ups are the launcher's. */
+static uid_t fetch_user(void)
+{
+	const struct passwd *user = getpwnam(LAUNCHER_USER_FETCH);
+
+	return user ? user->pw_uid : (uid_t)-1;
+}
+
+/* --- running ----------------------------------------------------------------------------------- */
+
+static struct event_base *quiet_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	/* The environment of whoever starts the broker does not choose how it waits. */
+	event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
+
+static int start_serving(struct broker *b, struct policy *policy, int listener)
+{
+	char why[256] = "";
+	int error = confine_broker(b->config_dir, why, sizeof(why));
+
+	if (error < 0) {
+		log_error("cannot give up rights: %s", why);
+		return error;
+	}
+	if (*why)
+		log_warning("%s", why);
+	error = store_open(&b->store, b->socket_path);
+	if (error < 0) {
+		log_error("the kernel keyring cannot be used: %s", strerror(-error));
+		return error;
+	}
+	error = publish_start(b);
+	if (error == 0)
+		error = schedule_start(b);
+	if (error < 0) {
+		log_error("cannot start: %s", strerror(-error));
+		return error;
+	}
+	credential_apply_policy(b, policy);
+	schedule_arm(b);
+	return serve_start(b, listener);
+}
+
+static int serve(struct broker *b, struct policy *policy)
+{
+	struct event *events[4] = { NULL };
+	struct rlimit files = { PLANNED_FDS, PLANNED_FDS };
+	int listener = notify_inherited_socket(b->socket_path);
+	bool inherited = listener >= 0;
+
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	b->exit_code = 0;
+	b->base = quiet_base();
+	if (!inherited)
+		listener = listen_at(b->socket_path);
+	notify_open();
+	if (!b->base || listener < 0 || !add_events(b, events) || start_serving(b, policy, listener) < 0) {
+		b->exit_code = 1;
+	} else {
+		log_notice("event=serving version=%s credentials=%zu socket=%s", KEYFOB_VERSION, b->count, b->socket_path);
+		notify_ready();
+		event_base_dispatch(b->base);
+		notify_stopping();
+		log_notice("event=stopped");
+	}
+	/* The socket's name stays: to remove it would take a right that the broker gave up. The next start finds it stale. */
+	publish_stop();
+	serve_stop(b);
+	readers_stop(b);
+	credential_free_all(b);
+	policy_free(b->policy);
+	schedule_stop();
+	for (size_t i = 0; i < 4; i++)
+		if (events[i])
+			event_free(events[i]);
+	if (b->base)
+		event_base_free(b->base);
+	libevent_global_shutdown();
+	return b->exit_code;
+}
+
+static int purge(struct broker *b)
+{
+	struct store store;
+	int error = store_open(&store, b->socket_path);
+
+	if (error == 0)
+		error = store_purge(&store);
+	if (error < 0)
+		log_error("cannot purge: %s", strerror(-error));
+	return error < 0 ? 1 : 0;
+}
+
+static int run(struct broker *b, enum mode mode)
+{
+	struct launcher_options options = { .fetch = b->fetch_path, .module_dir = b->module_dir };
+	struct policy *policy = NULL;
+	struct buffer errors;
+	int code = 1;
+
+	buffer_init(&errors, 1u << 20);
+	if (!find_programs(b) || !name_config(b)) {
+		log_error("%s: %s", b->config_path, strerror(errno));
+		goto out;
+	}
+	options.fetch_uid = fetch_user();
+	if (geteuid() == 0 && options.fetch_uid == (uid_t)-1) {
+		log_error("the system user %s is missing (systemd-sysusers, or make deps)", LAUNCHER_USER_FETCH);
+		goto out;
+	}
+	b->fetch_uid = options.fetch_uid;
+	b->launcher = launcher_start(&options, &b->launcher_pid);
+	if (b->launcher < 0) {
+		log_error("the launcher cannot be started: %s", strerror(-b->launcher));
+		goto out;
+	}
+	policy = load_policy(b, &errors);
+	if (!policy) {
+		log_errors(&errors);
+	} else if (mode == CHECK) {
+		log_notice("%s: %zu credentials, no fault found", b->config_path, policy->count);
+		policy_free(policy);
+		code = 0;
+	} else {
+		code = serve(b, policy);
+	}
+	close(b->launcher);
+out:
+	free((char *)(uintptr_t)b->config_path);
+	buffer_free(&errors);
+	return code;
+}
+
+static void __attribute__((noreturn)) usage(int code)
+{
+	dprintf(code ? 2 : 1,
+		"usage: keyfobd [--config FILE] [--socket PATH] [--log LEVEL] [--syslog] [--check | --purge]\n"
+		"The credential broker. See keyfobd(8).\n"
+		"  --config FILE   configuration; conf.d/*.conf beside it is read too (" CONFIG_DEFAULT ")\n"
+		"  --socket PATH   request socket (" WIRE_SOCKET_DEFAULT ")\n"
+		"  --log LEVEL     err, warning, notice, info (default) or debug\n"
+		"  --syslog        log to syslog, not to stderr\n"
+		"  --check         check the configuration and end: 0 good, 1 not\n"
+		"  --purge         revoke every key that the broker of this socket keeps, and end\n"
+		"  --version, --help\n");
+	exit(code);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' }, { "socket", required_argument, NULL, 's' }, { "log", required_argument, NULL, 'l' },
+		{ "syslog", no_argument, NULL, 'y' }, { "check", no_argument, NULL, 'k' }, { "purge", no_argument, NULL, 'p' },
+		{ "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	static struct broker broker;
+	const char *config = secure_getenv("KEYFOB_CONFIG"), *socket_path = secure_getenv("KEYFOB_SOCKET");
+	enum mode mode = SERVE;
+	bool to_syslog = false;
+	int level = LOG_INFO, option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 'c': config = optarg; break;
+		case 's': socket_path = optarg; break;
+		case 'y': to_syslog = true; break;
+		case 'k': mode = CHECK; break;
+		case 'p': mode = PURGE; break;
+		case 'v': puts("keyfobd " KEYFOB_VERSION); return 0;
+		case 'h': usage(0);
+		case 'l':
+			level = log_level(optarg);
+			if (level >= 0)
+				break;
+			/* fall through */
+		default: usage(2);
+		}
+	}
+	if (optind < argc)
+		usage(2);
+	log_open("keyfobd", to_syslog, level);
+	broker.config_path = strdup(config ? config : CONFIG_DEFAULT);
+	broker.socket_path = socket_path ? socket_path : WIRE_SOCKET_DEFAULT;
+	if (mode != CHECK && geteuid() != 0) {
+		log_error("must be started as root; it gives up what it does not need");
+		return 1;
+	}
+	return mode == PURGE ? purge(&broker) : run(&broker, mode);
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/policy.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/launcher.h"
+#include "common/wire.h"
+
+#define PROVIDERS_MAX 8
+#define RULES_MAX 512
+
+static bool is_yes(const char *value, const struct policy_fault *at, const char *key, bool *out)
+{
+	*out = strcmp(value, "yes") == 0;
+	if (*out || strcmp(value, "no") == 0)
+		return true;
+	policy_error(at, "%s is yes or no", key);
+	return false;
+}
+
+/* A key that takes one of two words. */
+static bool choose(const char *value, const struct policy_fault *at, const char *key, const char *first, const char *second, int *out)
+{
+	*out = strcmp(value, second) == 0;
+	if (*out || strcmp(value, first) == 0)
+		return true;
+	policy_error(at, "%s is %s or %s", key, first, second);
+	return false;
+}
+
+static bool take_rule(struct policy_credential *c, const char *word, size_t length, const struct policy_fault *at)
+{
+	struct policy_rule *grown, rule = { 0 };
+
+	if (length > 5 && strncmp(word, "user:", 5) == 0)
+		rule.name = strndup(word + 5, length - 5);
+	else if (length > 6 && strncmp(word, "group:", 6) == 0)
+		rule.name = strndup(word + 6, length - 6);
+	rule.is_group = word[0] == 'g';
+	if (!rule.name) {
+		policy_error(at, "allow takes user:NAME and group:NAME, not \"%.*s\"", (int)length, word);
+		return false;
+	}
+	grown = c->rule_count < RULES_MAX ? reallocarray(c->rules, c->rule_count + 1, sizeof(*grown)) : NULL;
+	if (!grown) {
+		policy_error(at, "allow has more than %d words; use a group", RULES_MAX);
+		free(rule.name);
+		return false;
+	}
+	c->rules = grown;
+	c->rules[c->rule_count++] = rule;
+	return true;
+}
+
+static bool take_allow(struct policy_credential *c, const char *value, const struct policy_fault *at)
+{
+	bool ok = true;
+
+	for (value += strspn(value, " \t"); *value; value += strspn(value, " \t")) {
+		size_t length = strcspn(value, " \t");
+
+		ok = take_rule(c, value, length, at) && ok;
+		value += length;
+	}
+	return ok;
+}
+
+static bool take_provider(struct policy *policy, const struct policy_source *source, struct policy_credential *c, const char *value,
+	const struct policy_fault *at)
+{
+	struct policy_provider *grown;
+
+	if (c->provider_count == PROVIDERS_MAX) {
+		policy_error(at, "a credential has at most %d provider lines", PROVIDERS_MAX);
+		return false;
+	}
+	grown = reallocarray(c->providers, c->provider_count + 1, sizeof(*grown));
+	if (!grown)
+		return false;
+	c->providers = grown;
+	memset(&grown[c->provider_count], 0, sizeof(*grown));
+	return policy_parse_provider(policy, source, value, &grown[c->provider_count++], at);
+}
+
+static bool take_text(char **out, const char *value, const char *key, const struct policy_fault *at)
+{
+	if (*out) {
+		policy_error(at, "%s is given twice", key);
+		return false;
+	}
+	*out = strdup(value);
+	return *out != NULL;
+}
+
+static bool take_key(struct policy *policy, const struct policy_source *source, struct policy_credential *c, const struct config_entry *entry,
+	const struct policy_fault *at)
+{
+	const char *key = entry->key, *value = entry->value;
+	int choice = 0;
+	bool ok;
+
+	if (strcmp(key, "description") == 0)
+		return take_text(&c->description, value, key, at);
+	if (strcmp(key, "resource") == 0)
+		return take_text(&c->resource, value, key, at);
+	if (strcmp(key, "provider") == 0)
+		return take_provider(policy, source, c, value, at);
+	if (strcmp(key, "allow") == 0)
+		return take_allow(c, value, at);
+	if (strcmp(key, "trust_run_as") == 0)
+		return is_yes(value, at, key, &c->trust_run_as);
+	if (strcmp(key, "token") == 0) {
+		ok = choose(value, at, key, "access", "id", &choice);
+		c->kind = choice ? KEYFOB_KIND_ID : KEYFOB_KIND_ACCESS;
+		return ok;
+	}
+	if (strcmp(key, "refresh") == 0) {
+		ok = choose(value, at, key, "ahead", "on-demand", &choice);
+		c->refresh = choice ? POLICY_REFRESH_ON_DEMAND : POLICY_REFRESH_AHEAD;
+		return ok;
+	}
+	if (strcmp(key, "store") == 0) {
+		ok = choose(value, at, key, "keyring", "socket", &choice);
+		c->store = choice ? POLICY_STORE_SOCKET : POLICY_STORE_KEYRING;
+		return ok;
+	}
+	if (strcmp(key, "min_ttl") == 0) {
+		if (config_seconds(value, &c->min_ttl))
+			return true;
+		policy_error(at, "min_ttl is a duration: 30s, 5m, 1h");
+		return false;
+	}
+	policy_error(at, "a credential has no key %s (it has: description, resource, provider, allow, token, refresh, min_ttl, store, trust_run_as)", key);
+	return false;
+}
+
+/* Everything that decides which token comes, and nothing that does not: a change here makes what is stored worthless. */
+static bool define(struct policy_credential *c)
+{
+	struct buffer b;
+	const char *text;
+
+	buffer_init(&b, WIRE_TOKEN_MAX / 2);
+	buffer_printf(&b, "resource=%s\nkind=%u\n", c->resource ? c->resource : "", c->kind);
+	for (size_t i = 0; i < c->provider_count; i++)
+		buffer_printf(&b, "provider=%s\nuid=%u\n", c->providers[i].line ? c->providers[i].line : "", c->providers[i].run_as);
+	text = buffer_cstring(&b);
+	c->definition = text ? strdup(text) : NULL;
+	buffer_free(&b);
+	return c->definition != NULL;
+}
+
+static bool take_credential(struct policy *policy, const struct policy_source *source, const struct config_section *section, struct buffer *errors)
+{
+	struct policy_credential *grown = reallocarray(policy->credentials, policy->count + 1, sizeof(*grown)), *c;
+	struct policy_fault at = { section->file, section->line, errors };
+	bool ok = true;
+
+	if (!grown)
+		return false;
+	policy->credentials = grown;
+	c = memset(&grown[policy->count++], 0, sizeof(*c));
+	c->name = strdup(section->name);
+	c->file = section->file;
+	c->line = section->line;
+	c->min_ttl = POLICY_MIN_TTL;
+	if (!c->name || !wire_name_valid(c->name)) {
+		policy_error(&at, "[credential %s]: a name has 1 to %d letters, digits, '.', '_' and '-'", section->name, WIRE_NAME_MAX);
+		ok = false;
+	}
+	for (size_t i = 0; i < section->count; i++) {
+		at.line = section->entries[i].line;
+		ok = take_key(policy, source, c, &section->entries[i], &at) && ok;
+	}
+	at.line = section->line;
+	if (!c->provider_count) {
+		policy_error(&at, "credential %s has no provider line", section->name);
+		ok = false;
+	}
+	return ok;
+}
+
+/* --- names ---------------------------------------------------------------------- */
+
+static void ask_name(struct buffer *request, uint8_t kind, const char *name)
+{
+	buffer_put_u8(request, kind);
+	buffer_put_text(request, name);
+}
+
+static bool take_id(struct reader *r, uint32_t *id)
+{
+	bool found = reader_u8(r) == 1;
+
+	*id = reader_u32(r);
+	return found && !r->failed;
+}
+
+static void check_run_as(const struct policy_credential *c, const struct policy_provider *p, bool found, const struct policy_fault *at)
+{
+	if (!found)
+		policy_error(at, "credential %s: run_as=%s: there is no such user", c->name, p->run_as_name);
+	else if (p->run_as == 0)
+		policy_error(at, "credential %s: run_as=%s: a provider never runs as root", c->name, p->run_as_name);
+	/* Code run as U is U's: whoever is that user could put his own answer in its place. */
+	for (size_t i = 0; found && !c->trust_run_as && i < c->rule_count; i++)
+		if (c->rules[i].is_group || strcmp(c->rules[i].name, p->run_as_name) != 0)
+			policy_error(at, "credential %s runs its provider as %s and allows %s:%s, who would have to trust %s; say trust_run_as = yes if so",
+				c->name, p->run_as_name, c->rules[i].is_group ? "group" : "user", c->rules[i].name, p->run_as_name);
+}
+
+/* All names of the configuration in one question; a directory service may be slow. */
+static void resolve(struct policy *policy, const struct policy_source *source, struct buffer *errors)
+{
+	struct buffer request, answer;
+	struct reader r;
+	uint32_t count = 0;
+	int error;
+
+	buffer_init(&request, WIRE_MAX - 64);
+	buffer_init(&answer, WIRE_MAX);
+	for (size_t i = 0; i < policy->count; i++) {
+		struct policy_credential *c = &policy->credentials[i];
+
+		for (size_t j = 0; j < c->rule_count; j++, count++)
+			ask_name(&request, c->rules[j].is_group ? LAUNCHER_NAME_GROUP : LAUNCHER_NAME_USER, c->rules[j].name);
+		for (size_t j = 0; j < c->provider_count; j++, count++)
+			ask_name(&request, LAUNCHER_NAME_USER, c->providers[j].run_as_name ? c->providers[j].run_as_name : LAUNCHER_USER_FETCH);
+	}
+	error = request.failed ? -EMSGSIZE : source->look_up(source->arg, count, &request, &answer);
+	reader_init(&r, answer.data, answer.length);
+	if (error < 0 || reader_u32(&r) != count) {
+		buffer_printf(errors, "users and groups cannot be looked up: %s\n", strerror(error < 0 ? -error : EBADMSG));
+		goto out;
+	}
+	for (size_t i = 0; i < policy->count; i++) {
+		struct policy_credential *c = &policy->credentials[i];
+		struct policy_fault at = { c->file, c->line, errors };
+
+		for (size_t j = 0; j < c->rule_count; j++)
+			if (!take_id(&r, &c->rules[j].id))
+				policy_error(&at, "credential %s: there is no %s %s", c->name, c->rules[j].is_group ? "group" : "user", c->rules[j].name);
+		for (size_t j = 0; j < c->provider_count; j++) {
+			struct policy_provider *p = &c->providers[j];
+			bool found = take_id(&r, &p->run_as);
+
+			if (p->run_as_name)
+				check_run_as(c, p, found, &at);
+			else if (!found)
+				policy_error(&at, "the system user %s is missing (systemd-sysusers, or make deps)", LAUNCHER_USER_FETCH);
+		}
+	}
+out:
+	buffer_free(&request);
+	buffer_free(&answer);
+}
+
+/* --- whole ------------------------------------------------------------------------ */
+
+static int by_name(const void *a, const void *b)
+{
+	const struct policy_credential *x = a, *y = b;
+
+	return strcmp(x->name, y->name);
+}
+
+struct policy *policy_load(const char *path, const struct policy_source *source, struct buffer *errors)
+{
+	struct policy *policy = calloc(1, sizeof(*policy));
+
+	if (!policy)
+		return NULL;
+	config_load(path, &policy->config, errors);
+	for (size_t i = 0; i < policy->config.count; i++) {
+		const struct config_section *section = &policy->config.sections[i];
+		struct policy_fault at = { section->file, section->line, errors };
+
+		if (strcmp(section->type, "credential") == 0)
+			take_credential(policy, source, section, errors);
+		else if (strcmp(section->type, "default") == 0 && !*section->name && section->count)
+			policy_error(&at, "a key stands before the first section; write [credential NAME] above it");
+		else if (strcmp(section->type, "default") != 0 || *section->name)
+			policy_error(&at, "there is no section [%s] (there is: [credential NAME])", section->type);
+	}
+	if (errors->length == 0 && !errors->failed && policy->count)
+		resolve(policy, source, errors);
+	for (size_t i = 0; i < policy->count; i++)
+		if (!define(&policy->credentials[i]))
+			policy_error(&(struct policy_fault){ policy->credentials[i].file, policy->credentials[i].line, errors },
+				"credential %s: its provider lines are too long", policy->credentials[i].name);
+	if (errors->length || errors->failed) {
+		policy_free(policy);
+		return NULL;
+	}
+	qsort(policy->credentials, policy->count, sizeof(*policy->credentials), by_name);
+	return policy;
+}
+
+void policy_free(struct policy *policy)
+{
+	if (!policy)
+		return;
+	for (size_t i = 0; i < policy->count; i++) {
+		struct policy_credential *c = &policy->credentials[i];
+
+		for (size_t j = 0; j < c->provider_count; j++)
+			policy_free_provider(&c->providers[j]);
+		for (size_t j = 0; j < c->rule_count; j++)
+			free(c->rules[j].name);
+		free(c->providers);
+		free(c->rules);
+		free(c->name);
+		free(c->description);
+		free(c->resource);
+		free(c->definition);
+	}
+	free(policy->credentials);
+	policy_free_modules(policy->modules);
+	config_free(&policy->config);
+	free(policy);
+}
+
+const struct policy_credential *policy_find(const struct policy *policy, const char *name)
+{
+	struct policy_credential key = { .name = (char *)(uintptr_t)name };
+
+	return policy->count ? bsearch(&key, policy->credentials, policy->count, sizeof(key), by_name) : NULL;
+}
+
+bool policy_names_user(const struct policy_credential *credential, uid_t uid)
+{
+	for (size_t i = 0; i < credential->rule_count; i++)
+		if (!credential->rules[i].is_group && credential->rules[i].id == uid)
+			return true;
+	return false;
+}
+
+bool policy_allows(const struct policy_credential *credential, uid_t uid, const gid_t *groups, size_t count)
+{
+	if (uid == 0 || policy_names_user(credential, uid))
+		return true;
+	for (size_t i = 0; i < credential->rule_count; i++)
+		for (size_t j = 0; credential->rules[i].is_group && j < count; j++)
+			if (credential->rules[i].id == groups[j])
+				return true;
+	return false;
+}
+
+bool policy_uid_is_recycled(uid_t uid)
+{
+	return uid >= POLICY_RECYCLED_UID_FIRST && uid <= POLICY_RECYCLED_UID_LAST;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the configuration says: which credentials there are, where their
+ * tokens come from and who may have them. Read whole, checked whole, and
+ * never changed afterwards: a reload makes a new one.
+ */
+#ifndef KEYFOB_POLICY_H
+#define KEYFOB_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/buffer.h"
+#include "common/config.h"
+#include "modules/module.h"
+
+#define POLICY_MIN_TTL 300
+#define POLICY_TIMEOUT 30	/* seconds for one attempt, unless the provider line says otherwise */
+/* systemd(1) hands these out to services that come and go, and gives them to the next (DynamicUser=). */
+#define POLICY_RECYCLED_UID_FIRST 61184
+#define POLICY_RECYCLED_UID_LAST 65519
+
+/* A module's table, as keyfob-fetch --describe told it. */
+struct policy_option {
+	char *name;
+	uint8_t type, flags;
+	char *values;
+};
+struct policy_module {
+	struct policy_module *next;
+	char *name;
+	uint8_t sandbox, kind;
+	size_t count;
+	struct policy_option *options;
+};
+
+struct policy_setting {
+	char *name, *value;
+};
+
+struct policy_provider {
+	char *line;		/* as configured */
+	char *module;
+	uint8_t sandbox, kind;
+	uid_t run_as;
+	char *run_as_name;	/* NULL: keyfob-fetch */
+	unsigned int ttl, timeout;
+	size_t count, arguments;
+	struct policy_setting *settings;
+	char **argument;
+};
+
+struct policy_rule {
+	bool is_group;
+	char *name;
+	uint32_t id;
+};
+
+enum policy_refresh { POLICY_REFRESH_AHEAD, POLICY_REFRESH_ON_DEMAND };
+enum policy_store { POLICY_STORE_KEYRING, POLICY_STORE_SOCKET };
+
+struct policy_credential {
+	char *name, *description, *resource;
+	const char *file;	/* where it is configured; owned by the policy */
+	unsigned int line;
+	uint8_t kind;		/* enum keyfob_kind */
+	enum policy_refresh refresh;
+	enum policy_store store;
+	bool trust_run_as;
+	unsigned int min_ttl;
+	size_t provider_count, rule_count;
+	struct policy_provider *providers;
+	struct policy_rule *rules;
+	char *definition;	/* all that decides what token is fetched, as one text */
+};
+
+struct policy {
+	struct config config;	/* file names live here */
+	struct policy_module *modules;
+	size_t count;
+	struct policy_credential *credentials;	/* by name */
+};
+
+/* Where the policy's questions go: to the launcher, or to a test. Return 0 or a negative errno. */
+struct policy_source {
+	void *arg;
+	int (*describe)(void *arg, const char *module, struct buffer *frame);
+	/* names and answer as LAUNCHER_LOOKUP has them */
+	int (*look_up)(void *arg, uint32_t count, const struct buffer *names, struct buffer *answer);
+};
+
+/*
+ * Read, check and resolve. Appends a line per fault to errors and returns
+ * NULL if there was any. The caller frees the policy.
+ */
+struct policy *policy_load(const char *path, const struct policy_source *source, struct buffer *errors);
+void policy_free(struct policy *policy);
+
+const struct policy_credential *policy_find(const struct policy *policy, const char *name);
+/* May a caller with this uid and these groups have it? Root may have any. */
+bool policy_allows(const struct policy_credential *credential, uid_t uid, const gid_t *groups, size_t count);
+/* Is he named himself, so that he gets his copy ahead? */
+bool policy_names_user(const struct policy_credential *credential, uid_t uid);
+bool policy_uid_is_recycled(uid_t uid);
+
+/* In policy-provider.c: parse and check one provider line. */
+struct policy_fault {
+	const char *file;
+	unsigned int line;
+	struct buffer *errors;
+};
+void policy_error(const struct policy_fault *at, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool policy_parse_provider(struct policy *policy, const struct policy_source *source, const char *text, struct policy_provider *provider,
+	const struct policy_fault *at);
+void policy_free_provider(struct policy_provider *provider);
+void policy_free_modules(struct policy_module *modules);
+
+#endif

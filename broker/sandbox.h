@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a fetch may still do once its sandbox is up, and the two building
+ * blocks (Landlock, seccomp) that confine.c shares.
+ *
+ * The reason texts: on failure they say what went wrong. On success they are
+ * empty, or a note that this kernel gives less protection than asked for.
+ */
+#ifndef KEYFOB_SANDBOX_H
+#define KEYFOB_SANDBOX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "modules/module.h"
+
+/*
+ * Take from this process, for good, all that a fetch of this kind does not
+ * need. module_dir and the NULL-terminated list of paths (NULL: none) stay
+ * readable as far as file permissions allow; paths that do not exist are
+ * passed over. To be called before any thread is made.
+ * Returns 0 or a negative errno; the process must then not go on.
+ */
+int sandbox_enter(enum keyfob_sandbox kind, const char *module_dir, const char *const *readable, char *why,
+	size_t why_size);
+
+/* What a path and all below it may be used for. */
+enum sandbox_access {
+	SANDBOX_READ,
+	SANDBOX_READ_EXEC,
+	SANDBOX_READ_WRITE,	/* create and remove too */
+};
+
+struct sandbox_path {
+	const char *path;
+	enum sandbox_access access;
+};
+
+/*
+ * Landlock (landlock(7)): files only as listed, no TCP port may be bound, no
+ * signal and no abstract socket reaches past this process and its children.
+ * Returns 0 (see above for the note) or a negative errno.
+ */
+int sandbox_landlock(const struct sandbox_path *paths, size_t count, char *why, size_t why_size);
+
+/* What any process needs: descriptors, memory, threads, clocks, opening for reading. filter is a scmp_filter_ctx. */
+int sandbox_allow_common(void *filter);
+/* Let these calls through, whatever their arguments. The list ends with SANDBOX_END. */
+int sandbox_allow(void *filter, const int *calls);
+#define SANDBOX_END (-1)
+/* Let one call through if its argument, masked, has this value. */
+int sandbox_allow_if(void *filter, int call, unsigned int argument, uint64_t mask, uint64_t value);
+
+/* Dumpable off, no core file, no gain of rights through exec. Returns 0 or a negative errno. */
+int sandbox_seal(void);
+
+#endif

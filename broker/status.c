@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What `keyfob status` is told. The layout is in common/wire.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "broker/broker.h"
+
+#define READERS_TOLD 256	/* a frame has room for so much; the rest is a number */
+#define ENTRY_ROOM 16384
+
+static void put_readers(struct buffer *b, const struct credential *c, bool all)
+{
+	char name[64];
+	uint32_t count = 0;
+	struct buffer list;
+
+	buffer_init(&list, ENTRY_ROOM);
+	for (size_t i = 0; all && i < c->reader_count && count < READERS_TOLD; i++, count++) {
+		const struct reader_state *reader = &c->readers[i];
+		const struct user *user = user_of(c->broker, reader->uid);
+
+		snprintf(name, sizeof(name), "%u", reader->uid);
+		if (user && *user->name)
+			snprintf(name, sizeof(name), "%s", user->name);
+		for (size_t j = 0; j < c->policy->rule_count; j++)
+			if (!c->policy->rules[j].is_group && c->policy->rules[j].id == reader->uid)
+				snprintf(name, sizeof(name), "%.60s", c->policy->rules[j].name);
+		buffer_put_text(&list, reader->uid == 0 ? "root" : name);
+		buffer_put_u8(&list, (uint8_t)reader->state);
+	}
+	for (size_t i = 0; all && i < c->policy->rule_count && count < READERS_TOLD; i++) {
+		if (!c->policy->rules[i].is_group)
+			continue;
+		snprintf(name, sizeof(name), "@%.60s", c->policy->rules[i].name);
+		buffer_put_text(&list, name);
+		buffer_put_u8(&list, WIRE_READER_NONE);
+		count++;
+	}
+	buffer_put_u32(b, list.failed ? 0 : count);
+	if (!list.failed)
+		buffer_put(b, list.data, list.length);
+	buffer_free(&list);
+}
+
+static void put_credential(struct buffer *b, const struct credential *c, bool root)
+{
+	const struct policy_credential *p = c->policy;
+
+	buffer_put_text(b, c->name);
+	buffer_put_text(b, p->description);
+	buffer_put_text(b, p->providers[0].line);
+	buffer_put_text(b, p->resource);
+	buffer_put_u8(b, (uint8_t)credential_state(c));
+	buffer_put_u8(b, p->kind == KEYFOB_KIND_DEFAULT ? p->providers[0].kind : p->kind);
+	buffer_put_u64(b, c->has_token ? c->record.expires : 0);
+	buffer_put_u64(b, c->has_token ? c->record.refresh : c->next_try > 0 ? (uint64_t)c->next_try / 1000 : 0);
+	buffer_put_u64(b, c->has_token ? c->record.fetched : 0);
+	buffer_put_u64(b, c->fetches);
+	buffer_put_u64(b, c->failures);
+	buffer_put_u64(b, c->failed_at);
+	buffer_put_text(b, c->has_token ? c->record.fingerprint : "");
+	buffer_put_text(b, c->error.text);
+	buffer_put_text(b, c->record.issuer);
+	buffer_put_text(b, c->record.audience);
+	buffer_put_text(b, c->record.subject);
+	put_readers(b, c, root);
+}
+
+void status_reply(struct broker *b, struct conn *conn, const char *name, const char *after, struct buffer *reply)
+{
+	size_t more_at = reply->length;
+
+	buffer_put_u8(reply, 0);
+	for (size_t i = 0; i < b->count; i++) {
+		const struct credential *c = b->credentials[i];
+		struct buffer entry;
+		bool full;
+
+		if ((*name && strcmp(name, c->name) != 0) || (*after && strcmp(c->name, after) <= 0) ||
+		    !policy_allows(c->policy, conn->peer.uid, conn->groups, conn->group_count))
+			continue;
+		buffer_init(&entry, 2 * ENTRY_ROOM);
+		put_credential(&entry, c, conn->peer.uid == 0);
+		full = reply->length + entry.length > WIRE_MAX;
+		if (full)
+			reply->data[more_at] = 1;
+		else
+			buffer_put(reply, entry.data, entry.length);
+		buffer_free(&entry);
+		if (full)
+			return;
+	}
+}

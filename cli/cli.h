@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * keyfob, the program: a table of verbs, and what they share.
+ *
+ * Output is built in a buffer and written with write(2), so that a full disk
+ * or a closed pipe is seen, and no copy of a token stays in stdio's memory.
+ */
+#ifndef KEYFOB_CLI_H
+#define KEYFOB_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/buffer.h"
+#include "common/wire.h"
+#include "keyring/keyfob.h"
+
+#define CLI_OPTIONS 8		/* a verb has at most so many */
+#define CLI_OPERANDS 2
+#define CLI_OUTPUT_MAX (16u << 20)
+#define CLI_BRIEF_MS 10000	/* the broker answers out of its memory */
+#define CLI_FETCH_MS 120000	/* it may wait for a provider */
+
+struct cli_option {
+	const char *name;	/* without the dashes; NULL ends the table */
+	const char *argument;	/* its value's name in a help text; NULL: takes none */
+	const char *help;
+};
+
+/* What was asked on the command line. Everything points into argv. */
+struct cli {
+	const struct cli_verb *verb;
+	const char *config;	/* --config, or NULL */
+	const char *value[CLI_OPTIONS];	/* in the order of the verb's table; NULL: not given, "" for a flag */
+	const char *operand[CLI_OPERANDS];
+	int count;		/* of operands */
+};
+
+struct cli_verb {
+	const char *name;	/* "get", or "module list"; NULL ends the table */
+	const char *operands;	/* as in a usage line */
+	const char *help;	/* one line */
+	const char *more;	/* further lines, or NULL */
+	const struct cli_option *options;	/* NULL: none */
+	int least, most;	/* number of operands */
+	int (*run)(const struct cli *cli);	/* returns the exit code */
+};
+
+/* args.c: the command line. */
+/*
+ * Read argv by a table. Returns true when cli->verb is to be run; else all is
+ * said already and *code is the exit code.
+ */
+bool cli_parse(struct cli *cli, const struct cli_verb *table, int argc, char **argv, int *code);
+/* The value of an option of the verb, "" for a flag; NULL when it was not given. */
+const char *cli_value(const struct cli *cli, const char *option);
+/* Complain about the use of the running verb, with its usage line. Returns 2. */
+int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The word of a list (NULL-terminated) nearest to a mistyped one, or NULL. */
+const char *cli_nearest(const char *word, const char *const *list);
+
+/* output.c */
+/* Write b to stdout. Returns 0, or 1 with a line on stderr. */
+int cli_output(const struct buffer *b);
+/* One line "keyfob: subject: text" on stderr, escaped. Returns the exit code of a negative keyfob_error. */
+int cli_fail(int error, const char *subject, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same for a request that failed, with a hint of what to do. message may be "". */
+int cli_fail_request(int error, const char *name, const char *message);
+/* Append outside text with everything but printable ASCII escaped. */
+bool cli_put_escaped(struct buffer *b, const char *text);
+/* Append text as a JSON string, quotes included. For tokens: leaves no copy elsewhere. */
+bool cli_put_json(struct buffer *b, const char *text);
+/* Ask the broker; on failure the line is on stderr. Returns 0 or an exit code. */
+int cli_call(enum wire_opcode opcode, const char *name, const struct buffer *fields, int timeout_ms,
+	struct buffer *reply, struct reader *r);
+/* Say that the broker's reply makes no sense. Returns 1. */
+int cli_malformed(const char *name);
+/* Check a credential's name. Returns 0, or 2 with a line on stderr. */
+int cli_check_name(const struct cli *cli, const char *name);
+/* Seconds as words, "19 h 12 m". Returns out. */
+char *cli_duration(int64_t seconds, char *out, size_t size);
+
+/* tool.c: keyfob's other programs. */
+/*
+ * Run one, found beside this program, with its stdout in *output (NULL: ours).
+ * arguments (at most six) end with NULL, without the program's name. Returns
+ * its exit status, 128 and more for a signal, or -1 with a line on stderr.
+ */
+int cli_tool(const char *name, const char *const *arguments, struct buffer *output);
+/* The module directory of this installation, or NULL. */
+const char *cli_module_dir(char *out, size_t size);
+
+/* screen.c: `keyfob status` for people. */
+struct cli_reader {
+	char *name;
+	uint8_t state;		/* enum wire_reader */
+};
+
+struct cli_credential {
+	char name[WIRE_NAME_MAX + 1];
+	char *description, *provider, *resource;
+	uint8_t state, kind;	/* enum wire_state, enum keyfob_kind */
+	uint64_t expires, refresh, fetched, fetches, failures, failed_at;
+	char *fingerprint, *last_error, *issuer, *audience, *subject;
+	struct cli_reader *readers;
+	size_t count;
+};
+
+struct cli_screen {
+	struct buffer *out;
+	int width;		/* columns */
+	bool utf8, colour;
+	int64_t now;
+	int column;		/* where the next character goes */
+};
+
+/* Append cells of a bar: filled for what is left of total. Anything but nothing left shows one cell at least. */
+void cli_bar(struct cli_screen *s, int64_t left, int64_t total, int cells);
+void cli_screen_credential(struct cli_screen *s, const struct cli_credential *c);
+const char *cli_state_name(uint8_t state);
+
+/* The verbs. */
+int cli_get(const struct cli *cli);
+int cli_status(const struct cli *cli);
+int cli_drop(const struct cli *cli);
+int cli_refresh(const struct cli *cli);
+int cli_reload(const struct cli *cli);
+int cli_try(const struct cli *cli);
+int cli_explain(const struct cli *cli);
+int cli_module_list(const struct cli *cli);
+int cli_module_show(const struct cli *cli);
+int cli_doctor(const struct cli *cli);
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "verify/jwt.h"
+
+#define V1_ISSUER "https://sts.windows.net/"
+
+/* A whole token from stdin; white space at its end belongs to the pipe. Returns 0 or an exit code. */
+static int read_stdin(struct buffer *token)
+{
+	for (;;) {
+		uint8_t *to = buffer_reserve(token, 4096);
+		ssize_t n = to ? read(STDIN_FILENO, to, 4096) : 0;
+
+		if (!to)
+			return cli_fail(KEYFOB_EFAIL, "standard input", "larger than a token may be (%d bytes)",
+				JWT_TOKEN_MAX);
+		if (n < 0 && errno != EINTR)
+			return cli_fail(KEYFOB_EFAIL, "standard input", "%s", strerror(errno));
+		if (n == 0)
+			break;
+		if (n > 0)
+			token->length += (size_t)n;
+	}
+	while (token->length && strchr(" \t\r\n", token->data[token->length - 1]) && token->data[token->length - 1])
+		token->length--;
+	return 0;
+}
+
+static int read_named(const char *name, struct buffer *token)
+{
+	struct keyfob_token *got = NULL;
+	char message[WIRE_TEXT_MAX] = "";
+	struct keyfob *kf = NULL;
+	int code = 0, error;
+
+	error = keyfob_open(&kf);
+	if (!error)
+		error = keyfob_get(kf, name, &got);
+	if (error) {
+		if (kf)
+			keyfob_message(kf, message, sizeof(message));
+		code = cli_fail_request(error, name, message);
+	} else if (!buffer_put(token, keyfob_token_value(got), keyfob_token_length(got))) {
+		code = cli_fail(KEYFOB_ENOMEM, name, "out of memory");
+	}
+	keyfob_token_free(&got);
+	keyfob_close(&kf);
+	return code;
+}
+
+/* A JSON object, indented, each of its lines by two blanks. */
+static void put_object(struct buffer *b, const char *title, const json_t *object)
+{
+	char *text = json_dumps(object, JSON_INDENT(2) | JSON_ENSURE_ASCII), *rest = text, *line;
+
+	if (!text)
+		b->failed = true;
+	buffer_printf(b, "%s\n", title);
+	while (text && (line = strsep(&rest, "\n"))) {
+		buffer_printf(b, "  ");
+		cli_put_escaped(b, line);
+		buffer_put(b, "\n", 1);
+	}
+	free(text);
+}
+
+static void put_times(struct buffer *b, const json_t *claims, int64_t now)
+{
+	static const struct {
+		const char *claim, *words;
+	} times[] = { { "iat", "issued" }, { "nbf", "not before" }, { "auth_time", "signed in" }, { "exp",
+		"expires" } };
+	char clock[64], words[64];
+	int64_t at;
+
+	buffer_printf(b, "times\n");
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		struct tm tm;
+		time_t when;
+
+		if (!json_object_get(claims, times[i].claim))
+			continue;
+		if (!jwt_time(claims, times[i].claim, &at)) {
+			buffer_printf(b, "  %-10s  not a time\n", times[i].words);
+			continue;
+		}
+		when = (time_t)at;
+		gmtime_r(&when, &tm);
+		strftime(clock, sizeof(clock), "%Y-%m-%d %H:%M:%S UTC", &tm);
+		cli_duration(at > now ? at - now : now - at, words, sizeof(words));
+		buffer_printf(b, at > now ? "  %-10s  %s  in %s\n" : "  %-10s  %s  %s ago\n", times[i].words, clock,
+			words);
+	}
+}
+
+/* One line of a value to paste: a string, or each string of an array. */
+static void put_value(struct buffer *b, const char *label, const json_t *value)
+{
+	size_t count = json_is_array(value) ? json_array_size(value) : 1;
+
+	for (size_t i = 0; i < count; i++) {
+		const json_t *item = json_is_array(value) ? json_array_get(value, i) : value;
+
+		buffer_printf(b, "  %-16s  ", i ? "" : label);
+		if (json_is_string(item))
+			cli_put_escaped(b, json_string_value(item));
+		else
+			buffer_printf(b, item ? "not a string: an identity provider will not take it" : "missing");
+		buffer_put(b, "\n", 1);
+	}
+}
+
+static void put_values(struct buffer *b, const json_t *claims)
+{
+	buffer_printf(b, "to paste into Atlas (Workload Identity Provider) or a mongod (oidcIdentityProviders)\n");
+	put_value(b, "Issuer URI", json_object_get(claims, "iss"));
+	put_value(b, "Audience", json_object_get(claims, "aud"));
+	put_value(b, "User identifier", json_object_get(claims, "sub"));
+	if (json_object_get(claims, "groups"))
+		put_value(b, "Group identifier", json_object_get(claims, "groups"));
+}
+
+static void warn(struct buffer *b, bool *any, const char *text)
+{
+	if (!*any)
+		buffer_printf(b, "warnings\n");
+	*any = true;
+	buffer_printf(b, "  %s\n", text);
+}
+
+static void put_warnings(struct buffer *b, const struct jwt *jwt, int64_t now)
+{
+	const char *issuer = jwt_text(jwt->claims, "iss"), *alg = jwt_text(jwt->header, "alg");
+	const json_t *elsewhere = json_object_get(jwt->claims, "_claim_names");
+	bool any = false;
+	int64_t at;
+
+	if (issuer && strncmp(issuer, V1_ISSUER, strlen(V1_ISSUER)) == 0)
+		warn(b, &any, "the issuer is Azure's v1: set accessTokenAcceptedVersion (in newer manifests\n"
+			"  requestedAccessTokenVersion) to 2 in the manifest of the resource's application");
+	if (!jwt_time(jwt->claims, "exp", &at))
+		warn(b, &any, "no exp claim: it would never expire, and nobody takes it");
+	else if (at <= now)
+		warn(b, &any, "it has expired");
+	if (jwt_time(jwt->claims, "nbf", &at) && at > now + 60)
+		warn(b, &any, "it is not valid yet: is this host's clock right?");
+	if (!jwt_text(jwt->header, "kid"))
+		warn(b, &any, "no kid in the header: MongoDB refuses it");
+	if (!alg || strcasecmp(alg, "none") == 0 || jwt->signature.length == 0)
+		warn(b, &any, "it is not signed (alg none): everybody refuses it");
+	else if (strncmp(alg, "HS", 2) == 0)
+		warn(b, &any, "it is signed with a shared secret: a service with public keys refuses it");
+	if (json_object_get(jwt->header, "crit"))
+		warn(b, &any, "the header has crit: most services refuse it");
+	if (json_object_get(elsewhere, "groups") || json_is_true(json_object_get(jwt->claims, "hasgroups")))
+		warn(b, &any, "the user is in more groups than a token holds (group overage): none of them will match");
+}
+
+static int explain(const char *name, const struct buffer *token)
+{
+	enum jwt_error error;
+	struct jwt jwt;
+	struct buffer b;
+	int code;
+
+	error = jwt_parse(&jwt, (const char *)token->data, token->length);
+	if (error == JWT_EFORM)
+		return cli_fail(KEYFOB_EFAIL, name, "the token is opaque, %s; only its issuer can read it",
+			jwt_strerror(error));
+	if (error)
+		return cli_fail(KEYFOB_EFAIL, name, "%s", jwt_strerror(error));
+	buffer_init(&b, CLI_OUTPUT_MAX);
+	put_object(&b, "header", jwt.header);
+	put_object(&b, "claims", jwt.claims);
+	put_times(&b, jwt.claims, time(NULL));
+	put_values(&b, jwt.claims);
+	put_warnings(&b, &jwt, time(NULL));
+	code = cli_output(&b);
+	buffer_free(&b);
+	jwt_free(&jwt);
+	return code;
+}
+
+/* May this user have it? The broker's policy answers; the name is looked up here, as the broker never does. */
+static int explain_as(const struct cli *cli, const char *name, const char *login)
+{
+	struct passwd *user = getpwnam(login);
+	char why[WIRE_TEXT_MAX];
+	struct buffer fields, reply, b;
+	struct reader r;
+	bool allowed;
+	int code;
+
+	if (!user)
+		return cli_usage(cli, "%s: no such user", login);
+	buffer_init(&fields, WIRE_MAX);
+	buffer_init(&reply, WIRE_MAX);
+	buffer_init(&b, WIRE_MAX);
+	buffer_put_text(&fields, name);
+	buffer_put_u32(&fields, user->pw_uid);
+	code = cli_call(WIRE_MAY, name, &fields, CLI_BRIEF_MS, &reply, &r);
+	if (code)
+		goto out;
+	allowed = reader_u8(&r);
+	reader_text(&r, why, sizeof(why));
+	if (!reader_done(&r)) {
+		code = cli_malformed(name);
+		goto out;
+	}
+	buffer_printf(&b, "%s: ", name);
+	cli_put_escaped(&b, login);
+	buffer_printf(&b, allowed ? " (uid %u) is allowed: " : " (uid %u) is denied: ", user->pw_uid);
+	cli_put_escaped(&b, why);
+	buffer_put(&b, "\n", 1);
+	code = cli_output(&b);
+	if (!code && !allowed)
+		code = -KEYFOB_EDENIED;
+out:
+	buffer_free(&fields);
+	buffer_free(&reply);
+	buffer_free(&b);
+	return code;
+}
+
+int cli_explain(const struct cli *cli)
+{
+	const char *name = cli->operand[0], *login = cli_value(cli, "as");
+	bool piped = strcmp(name, "-") == 0;
+	struct buffer token;
+	int code;
+
+	if (piped && login)
+		return cli_usage(cli, "--as goes with a credential's name");
+	code = piped ? 0 : cli_check_name(cli, name);
+	if (code)
+		return code;
+	if (login)
+		return explain_as(cli, name, login);
+	/* More than a token may have, so that reading sees its end. */
+	buffer_init(&token, JWT_TOKEN_MAX + 8192);
+	code = piped ? read_stdin(&token) : read_named(name, &token);
+	if (!code)
+		code = explain(piped ? "standard input" : name, &token);
+	buffer_free(&token);
+	return code;
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define INDENT 13		/* columns before the text, two of them blank and ten for a label */
+#define BAR_WIDE 20
+#define BAR_NARROW 10
+#define NARROW 72		/* columns */
+#define GAP 2			/* between two pieces of a line */
+
+enum colour { PLAIN, GREEN, YELLOW, RED, BOLD };
+
+static const char *const escapes[] = { "", "\033[32m", "\033[33m", "\033[31m", "\033[1m" };
+
+static void colour_on(struct cli_screen *s, enum colour colour)
+{
+	if (s->colour && colour != PLAIN)
+		buffer_printf(s->out, "%s", escapes[colour]);
+}
+
+static void colour_off(struct cli_screen *s, enum colour colour)
+{
+	if (s->colour && colour != PLAIN)
+		buffer_printf(s->out, "\033[0m");
+}
+
+static void end_line(struct cli_screen *s)
+{
+	while (!s->out->failed && s->out->length && s->out->data[s->out->length - 1] == ' ')
+		s->out->length--;
+	buffer_put(s->out, "\n", 1);
+	s->column = 0;
+}
+
+static void indent(struct cli_screen *s, const char *label, enum colour colour)
+{
+	if (s->column)
+		end_line(s);
+	buffer_printf(s->out, "  ");
+	colour_on(s, colour);
+	for (; (int)strlen(label) > s->width - 2; label += s->width - 2)
+		buffer_printf(s->out, "%.*s\n  ", s->width - 2, label);
+	buffer_printf(s->out, "%s", label);
+	colour_off(s, colour);
+	s->column = 2 + (int)strlen(label);
+	/* A label that is too long has the line for itself. */
+	if (s->column >= INDENT)
+		end_line(s);
+	buffer_printf(s->out, "%*s", INDENT - s->column, "");
+	s->column = INDENT;
+}
+
+/* Room for n columns, on this line or on the next. */
+static void make_room(struct cli_screen *s, int n, int gap)
+{
+	if (s->column > INDENT && s->column + gap + n > s->width)
+		indent(s, "", PLAIN);
+	if (s->column > INDENT) {
+		buffer_printf(s->out, "%*s", gap, "");
+		s->column += gap;
+	}
+}
+
+/* One unbroken run; only what is wider than the screen is cut into lines. */
+static void put_run(struct cli_screen *s, const char *text, int gap, enum colour colour)
+{
+	int room = s->width - INDENT, left = (int)strlen(text);
+
+	make_room(s, left < room ? left : room, gap);
+	colour_on(s, colour);
+	while (left > room) {
+		buffer_put(s->out, text, (size_t)room);
+		text += room;
+		left -= room;
+		indent(s, "", PLAIN);
+	}
+	buffer_put(s->out, text, (size_t)left);
+	s->column += left;
+	colour_off(s, colour);
+}
+
+/* Outside text, escaped; NULL when memory is out, which the screen's buffer then tells. */
+static char *escaped(struct cli_screen *s, const char *text)
+{
+	struct buffer b;
+	char *copy = NULL;
+
+	buffer_init(&b, CLI_OUTPUT_MAX);
+	if (cli_put_escaped(&b, text) && buffer_cstring(&b))
+		copy = strdup((const char *)b.data);
+	if (!copy)
+		s->out->failed = true;
+	buffer_free(&b);
+	return copy;
+}
+
+/* Text that breaks between words. */
+static void put_words(struct cli_screen *s, const char *text, enum colour colour)
+{
+	char *copy = escaped(s, text), *rest = copy, *word;
+	int gap = s->column > INDENT ? GAP : 0;
+
+	while (copy && (word = strsep(&rest, " "))) {
+		if (!*word)
+			continue;
+		put_run(s, word, gap, colour);
+		gap = 1;
+	}
+	free(copy);
+}
+
+/* Text that stays together, "label value"; the value of outside. */
+static void put_piece(struct cli_screen *s, const char *label, const char *value, enum colour colour)
+{
+	char *safe = escaped(s, value);
+	struct buffer b;
+
+	buffer_init(&b, CLI_OUTPUT_MAX);
+	buffer_printf(&b, "%s%s%s", label, label[0] && value[0] ? " " : "", safe ? safe : "");
+	if (buffer_cstring(&b))
+		put_run(s, (const char *)b.data, GAP, colour);
+	buffer_free(&b);
+	free(safe);
+}
+
+void cli_bar(struct cli_screen *s, int64_t left, int64_t total, int cells)
+{
+	int full = 0;
+
+	if (left > 0)
+		full = total > left ? (int)(left * cells / total) : cells;
+	if (left > 0 && full == 0)
+		full = 1;
+	for (int i = 0; i < cells; i++)
+		buffer_printf(s->out, "%s", s->utf8 ? (i < full ? "\u2588" : "\u2591") : (i < full ? "#" : "-"));
+	s->column += cells;
+}
+
+/* Today's times as a clock shows them, others with the day. */
+static char *clock_text(const struct cli_screen *s, uint64_t when, char *out, size_t size)
+{
+	time_t at = (time_t)when, now = (time_t)s->now;
+	struct tm then, today;
+
+	out[0] = 0;
+	if (!localtime_r(&at, &then) || !localtime_r(&now, &today))
+		return out;
+	if (then.tm_year == today.tm_year && then.tm_yday == today.tm_yday)
+		strftime(out, size, "%H:%M", &then);
+	else if (then.tm_year == today.tm_year)
+		strftime(out, size, "%d %b %H:%M", &then);
+	else
+		strftime(out, size, "%d %b %Y %H:%M", &then);
+	return out;
+}
+
+const char *cli_state_name(uint8_t state)
+{
+	static const char *const names[] = {
+		[WIRE_STATE_NONE] = "none", [WIRE_STATE_FETCHING] = "fetching", [WIRE_STATE_VALID] = "valid",
+		[WIRE_STATE_STALE] = "stale", [WIRE_STATE_FAILED] = "failed",
+	};
+
+	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
+}
+
+static enum colour state_colour(uint8_t state)
+{
+	static const enum colour colours[] = {
+		[WIRE_STATE_VALID] = GREEN, [WIRE_STATE_STALE] = YELLOW, [WIRE_STATE_FAILED] = RED,
+	};
+
+	return state < sizeof(colours) / sizeof(colours[0]) ? colours[state] : PLAIN;
+}
+
+static void put_token(struct cli_screen *s, const struct cli_credential *c)
+{
+	int64_t left = (int64_t)c->expires - s->now;
+	char words[64], text[96];
+
+	indent(s, "token", PLAIN);
+	if (!c->expires) {
+		put_words(s, c->state == WIRE_STATE_FETCHING ? "the first one is on its way" :
+			c->state == WIRE_STATE_FAILED ? "none: the fetch failed" : "none: nobody asked yet",
+				state_colour(c->state));
+		return;
+	}
+	colour_on(s, state_colour(c->state));
+	cli_bar(s, left, (int64_t)(c->expires - c->fetched), s->width < NARROW ? BAR_NARROW : BAR_WIDE);
+	colour_off(s, state_colour(c->state));
+	snprintf(text, sizeof(text), left > 0 ? "%s left" : "expired", cli_duration(left, words, sizeof(words)));
+	put_run(s, text, 2, PLAIN);
+	if (c->state == WIRE_STATE_STALE)
+		put_run(s, "its refresh fails", GAP, YELLOW);
+	else if (c->refresh && (int64_t)c->refresh <= s->now)
+		put_run(s, "refresh is due", GAP, PLAIN);
+	else if (c->refresh)
+		put_piece(s, "next refresh", clock_text(s, c->refresh, words, sizeof(words)), PLAIN);
+	snprintf(text, sizeof(text), "#%.8s", c->fingerprint);
+	if (c->fingerprint[0])
+		put_piece(s, "", text, PLAIN);
+}
+
+static void put_source(struct cli_screen *s, const struct cli_credential *c)
+{
+	char words[64], text[160];
+	int n;
+
+	indent(s, "from", PLAIN);
+	put_words(s, c->provider, PLAIN);
+	if (c->fetched)
+		put_piece(s, "fetched", clock_text(s, c->fetched, words, sizeof(words)), PLAIN);
+	if (!c->fetches && !c->failures)
+		return;
+	n = snprintf(text, sizeof(text), "%llu ok, %llu failed", (unsigned long long)c->fetches,
+		(unsigned long long)c->failures);
+	if (c->failures && c->failed_at)
+		snprintf(text + n, sizeof(text) - (size_t)n, " (%s ago)",
+			cli_duration(s->now - (int64_t)c->failed_at, words, sizeof(words)));
+	put_run(s, text, GAP, PLAIN);
+}
+
+static void put_asked(struct cli_screen *s, const struct cli_credential *c)
+{
+	if (!c->resource[0] && !c->audience[0] && !c->issuer[0] && !c->subject[0])
+		return;
+	indent(s, "asked/got", PLAIN);
+	if (c->resource[0])
+		put_piece(s, "", c->resource, PLAIN);
+	if (c->audience[0])
+		put_piece(s, c->resource[0] ? "/ aud" : "aud", c->audience, PLAIN);
+	if (c->issuer[0])
+		put_piece(s, "iss", c->issuer, PLAIN);
+	if (c->subject[0])
+		put_piece(s, "sub", c->subject, PLAIN);
+}
+
+static void put_readers(struct cli_screen *s, const struct cli_credential *c)
+{
+	static const char *const words[] = { "", " (copy ok)", " (by socket)" };
+
+	indent(s, "readers", PLAIN);
+	if (!c->count)
+		put_run(s, "root alone", 0, PLAIN);
+	for (size_t i = 0; i < c->count; i++) {
+		const struct cli_reader *reader = &c->readers[i];
+		struct buffer b;
+
+		buffer_init(&b, WIRE_MAX);
+		buffer_printf(&b, "%s%s", reader->name, reader->state < 3 ? words[reader->state] : "");
+		if (buffer_cstring(&b))
+			put_piece(s, "", (const char *)b.data, PLAIN);
+		buffer_free(&b);
+	}
+}
+
+static void put_advice(struct cli_screen *s, const struct cli_credential *c)
+{
+	struct buffer b;
+
+	buffer_init(&b, WIRE_MAX);
+	if (c->state == WIRE_STATE_FAILED || c->state == WIRE_STATE_STALE)
+		buffer_printf(&b, "keyfob try %s", c->name);
+	else if (strncmp(c->issuer, "https://sts.windows.net", 23) == 0)
+		buffer_printf(&b, "a v1 token, which Atlas refuses: keyfob explain %s", c->name);
+	else if (c->state == WIRE_STATE_NONE)
+		buffer_printf(&b, "keyfob get %s", c->name);
+	if (b.length && buffer_cstring(&b)) {
+		indent(s, "try", BOLD);
+		put_words(s, (const char *)b.data, PLAIN);
+	}
+	buffer_free(&b);
+}
+
+void cli_screen_credential(struct cli_screen *s, const struct cli_credential *c)
+{
+	indent(s, c->name, BOLD);
+	put_words(s, c->description, PLAIN);
+	put_token(s, c);
+	put_source(s, c);
+	put_asked(s, c);
+	put_readers(s, c);
+	if (c->last_error[0]) {
+		indent(s, "last error", PLAIN);
+		put_words(s, c->last_error, c->state == WIRE_STATE_VALID ? PLAIN : RED);
+	}
+	put_advice(s, c);
+	end_line(s);
+}

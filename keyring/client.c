@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keyring/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "keyring/keyfob.h"
+
+#define CONNECT_TIMEOUT 2	/* seconds; a listening broker accepts at once */
+
+static const char *chosen_socket;
+
+void client_set_socket(const char *path)
+{
+	chosen_socket = path;
+}
+
+const char *client_socket(void)
+{
+	const char *path = chosen_socket ? chosen_socket : secure_getenv("KEYFOB_SOCKET");
+
+	return path && *path ? path : WIRE_SOCKET_DEFAULT;
+}
+
+static int connect_broker(const char *path, char *message, size_t size)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval limit = { .tv_sec = CONNECT_TIMEOUT };
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+	int fd;
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		snprintf(message, size, "%s: a socket's path has at most %zu bytes", path, sizeof(address.sun_path) - 1);
+		return KEYFOB_EINVAL;
+	}
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0) {
+		snprintf(message, size, "no socket: %s", strerror(errno));
+		return KEYFOB_EBROKER;
+	}
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		snprintf(message, size, "cannot reach the broker at %s: %s", path, strerror(errno));
+	} else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || (peer.uid != 0 && peer.uid != geteuid())) {
+		snprintf(message, size, "%s belongs to a stranger (uid %u), not to the broker", path, peer.uid);
+	} else {
+		return fd;
+	}
+	close(fd);
+	return KEYFOB_EBROKER;
+}
+
+/* The error half of a reply. The numbers on the wire are the exit codes, so they are checked before they are believed. */
+static int read_error(uint8_t code, struct reader *r, char *message, size_t size)
+{
+	char text[WIRE_TEXT_MAX];
+	uint32_t retry = reader_u32(r);
+
+	reader_text(r, text, sizeof(text));
+	if (!reader_done(r) || code > -KEYFOB_EAGAIN) {
+		snprintf(message, size, "the broker's answer is malformed: do client and broker have one version?");
+		return KEYFOB_EBROKER;
+	}
+	if (retry)
+		snprintf(message, size, "%s (try again in %u s)", text, retry);
+	else
+		snprintf(message, size, "%s", text);
+	return -code;
+}
+
+int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r,
+	char *message, size_t size)
+{
+	struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
+	struct buffer request;
+	uint8_t version, code;
+	int fd, error;
+
+	message[0] = 0;
+	fd = connect_broker(client_socket(), message, size);
+	if (fd < 0)
+		return fd;
+	buffer_init(&request, WIRE_MAX);
+	buffer_put_u8(&request, WIRE_VERSION);
+	buffer_put_u8(&request, (uint8_t)opcode);
+	if (fields)
+		buffer_put(&request, fields->data, fields->length);
+	error = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ? -errno : wire_send(fd, &request, -1);
+	if (error == 0)
+		error = wire_receive(fd, reply, NULL);
+	close(fd);
+	buffer_free(&request);
+	if (error == -EAGAIN) {
+		snprintf(message, size, "the broker did not answer within %d s", timeout_ms / 1000);
+		return KEYFOB_EAGAIN;
+	}
+	if (error < 0) {
+		snprintf(message, size, "the broker at %s broke off: %s", client_socket(), strerror(-error));
+		return error == -EMSGSIZE ? KEYFOB_EINVAL : KEYFOB_EBROKER;
+	}
+	reader_init(r, reply->data, reply->length);
+	version = reader_u8(r);
+	code = reader_u8(r);
+	if (version == WIRE_VERSION && code == 0 && !r->failed)
+		return 0;
+	return read_error(version == WIRE_VERSION ? code : UINT8_MAX, r, message, size);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One request to the broker, and its reply. A connection per request: it would outlive a change of uid. */
+#ifndef KEYFOB_CLIENT_H
+#define KEYFOB_CLIENT_H
+
+#include <stddef.h>
+
+#include "common/buffer.h"
+#include "common/wire.h"
+
+/* The broker's socket: client_set_socket(), else KEYFOB_SOCKET, else the compiled-in path. */
+const char *client_socket(void);
+/* For --socket. Keeps the pointer. */
+void client_set_socket(const char *path);
+
+/*
+ * Send opcode and fields (NULL for none) and wait at most timeout_ms for the
+ * reply, which is put into reply (limit WIRE_MAX; the caller frees it). The
+ * server must be root's, or the caller's own.
+ * Returns 0 with r at the reply's fields, inside reply; or a negative enum
+ * keyfob_error, with a line for people in message ("" when there is none).
+ */
+int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r,
+	char *message, size_t size);
+
+#endif

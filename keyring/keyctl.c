@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keyring/keyctl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* type;uid;gid;perm;name, and only the first four ';' part: a name may hold more of them. */
+int key_describe(key_serial_t key, struct key_description *d)
+{
+	char text[4096 + 64];
+	char *part[5], *at = text;
+	long length = keyctl_describe(key, text, sizeof(text) - 1);
+
+	if (length < 0)
+		return -errno;
+	if ((size_t)length >= sizeof(text))
+		return -EMSGSIZE;
+	text[length] = 0;
+	for (int i = 0; i < 5; i++) {
+		part[i] = at;
+		if (i == 4)
+			break;
+		at = strchr(at, ';');
+		if (!at)
+			return -EBADMSG;
+		*at++ = 0;
+	}
+	snprintf(d->type, sizeof(d->type), "%.31s", part[0]);
+	d->uid = (uid_t)strtoul(part[1], NULL, 10);
+	d->perm = (uint32_t)strtoul(part[3], NULL, 16);
+	snprintf(d->name, sizeof(d->name), "%.*s", (int)sizeof(d->name) - 1, part[4]);
+	return 0;
+}
+
+/* keyctl_read_alloc(3) does not wipe what it outgrows, so this is ours. A payload can grow between two calls. */
+int key_read(key_serial_t key, struct buffer *b)
+{
+	size_t room = 2048;
+
+	for (;;) {
+		uint8_t *to = buffer_reserve(b, room);
+		long length;
+
+		if (!to)
+			return -EMSGSIZE;
+		length = keyctl_read(key, (char *)to, room);
+		if (length < 0)
+			return -errno;
+		if ((size_t)length <= room) {
+			b->length += (size_t)length;
+			return 0;
+		}
+		room = (size_t)length;
+	}
+}
+
+key_serial_t key_search(key_serial_t ring, const char *type, const char *name)
+{
+	long key = keyctl_search(ring, type, name, 0);
+
+	return key < 0 ? -errno : (key_serial_t)key;
+}
+
+bool key_record_format(const struct key_record *record, struct buffer *b)
+{
+	return buffer_printf(b, "v1 serial=%d expires=%" PRIu64 " refresh=%" PRIu64 " fingerprint=%s previous=%d:%" PRIu64,
+		record->serial, record->expires, record->refresh, record->fingerprint, record->previous, record->previous_expires);
+}
+
+bool key_record_parse(const char *text, size_t length, struct key_record *record)
+{
+	char copy[256];
+	int used = 0;
+
+	if (length >= sizeof(copy))
+		return false;
+	memcpy(copy, text, length);
+	copy[length] = 0;
+	memset(record, 0, sizeof(*record));
+	return sscanf(copy, "v1 serial=%d expires=%" SCNu64 " refresh=%" SCNu64 " fingerprint=%8[0-9a-f] previous=%d:%" SCNu64 "%n",
+		       &record->serial, &record->expires, &record->refresh, record->fingerprint, &record->previous, &record->previous_expires,
+		       &used) == 6 && (size_t)used == length;
+}

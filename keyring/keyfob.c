@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keyring/keyfob.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "keyring/client.h"
+#include "keyring/lookup.h"
+
+#define GET_TIMEOUT_MS 35000	/* the broker answers within 30 s */
+#define CALL_TIMEOUT_MS 5000
+
+struct keyfob_token {
+	time_t expires;
+	size_t length;
+	char value[];
+};
+
+/* The token last read from the keyring for one credential. */
+struct remembered {
+	struct remembered *next;
+	char *credential;
+	key_serial_t serial;
+	struct keyfob_token *token;
+};
+
+struct keyfob {
+	pthread_mutex_t lock;
+	pid_t pid;		/* whose lookup and tokens these are */
+	uid_t euid;
+	struct lookup lookup;
+	struct remembered *tokens;
+	char message[WIRE_TEXT_MAX];
+};
+
+static struct keyfob_token *new_token(const void *value, size_t length, time_t expires)
+{
+	struct keyfob_token *token = malloc(sizeof(*token) + length + 1);
+
+	if (token) {
+		token->expires = expires;
+		token->length = length;
+		memcpy(token->value, value, length);
+		token->value[length] = 0;
+	}
+	return token;
+}
+
+void keyfob_token_free(struct keyfob_token **token)
+{
+	if (!token || !*token)
+		return;
+	explicit_bzero((*token)->value, (*token)->length);
+	free(*token);
+	*token = NULL;
+}
+
+const char *keyfob_token_value(const struct keyfob_token *token)
+{
+	return token->value;
+}
+
+size_t keyfob_token_length(const struct keyfob_token *token)
+{
+	return token->length;
+}
+
+time_t keyfob_token_expires(const struct keyfob_token *token)
+{
+	return token->expires;
+}
+
+int keyfob_open(struct keyfob **kf)
+{
+	struct keyfob *new;
+
+	if (!kf)
+		return KEYFOB_EINVAL;
+	new = calloc(1, sizeof(*new));
+	if (!new)
+		return KEYFOB_ENOMEM;
+	pthread_mutex_init(&new->lock, NULL);
+	*kf = new;
+	return 0;
+}
+
+static void forget_all(struct keyfob *kf)
+{
+	while (kf->tokens) {
+		struct remembered *gone = kf->tokens;
+
+		kf->tokens = gone->next;
+		keyfob_token_free(&gone->token);
+		free(gone->credential);
+		free(gone);
+	}
+	memset(&kf->lookup, 0, sizeof(kf->lookup));
+}
+
+void keyfob_close(struct keyfob **kf)
+{
+	if (!kf || !*kf)
+		return;
+	forget_all(*kf);
+	pthread_mutex_destroy(&(*kf)->lock);
+	free(*kf);
+	*kf = NULL;
+}
+
+/* A child has no process keyring of its parent's, and another user is not meant to read what this one could. */
+static void notice_changed_process(struct keyfob *kf)
+{
+	pid_t pid = getpid();
+	uid_t euid = geteuid();
+
+	if (kf->pid == pid && kf->euid == euid)
+		return;
+	forget_all(kf);
+	kf->pid = pid;
+	kf->euid = euid;
+}
+
+static struct remembered *recall(struct keyfob *kf, const char *credential)
+{
+	for (struct remembered *r = kf->tokens; r; r = r->next)
+		if (strcmp(r->credential, credential) == 0)
+			return r;
+	return NULL;
+}
+
+/* Failing to remember costs time later, nothing else. */
+static void remember(struct keyfob *kf, const char *credential, key_serial_t serial, const struct keyfob_token *token)
+{
+	struct remembered *r = recall(kf, credential);
+
+	if (!r) {
+		r = calloc(1, sizeof(*r));
+		if (!r || !(r->credential = strdup(credential))) {
+			free(r);
+			return;
+		}
+		r->next = kf->tokens;
+		kf->tokens = r;
+	}
+	keyfob_token_free(&r->token);
+	r->token = new_token(token->value, token->length, token->expires);
+	r->serial = serial;
+}
+
+static struct keyfob_token *get_remembered(struct keyfob *kf, const char *credential)
+{
+	struct remembered *r = recall(kf, credential);
+
+	if (!r || !r->token || r->token->expires <= time(NULL) || !lookup_stands(r->serial, r->token->length))
+		return NULL;
+	return new_token(r->token->value, r->token->length, r->token->expires);
+}
+
+static int get_from_keyring(struct keyfob *kf, const char *credential, struct keyfob_token **token)
+{
+	struct lookup_hit hit;
+	struct buffer bytes;
+	int error;
+
+	buffer_init(&bytes, WIRE_TOKEN_MAX + 2048);
+	error = lookup_token(&kf->lookup, credential, &bytes, &hit);
+	if (error == 0) {
+		*token = new_token(bytes.data, bytes.length, hit.expires);
+		if (*token)
+			remember(kf, credential, hit.serial, *token);
+		error = *token ? 0 : KEYFOB_ENOMEM;
+	}
+	buffer_free(&bytes);
+	return error;
+}
+
+static int get_from_broker(struct keyfob *kf, const char *credential, struct keyfob_token **token)
+{
+	char message[WIRE_TEXT_MAX];
+	struct buffer request, reply;
+	struct reader r;
+	size_t length;
+	int error;
+
+	buffer_init(&request, WIRE_MAX);
+	buffer_init(&reply, WIRE_MAX);
+	buffer_put_text(&request, credential);
+	error = client_call(WIRE_GET, &request, GET_TIMEOUT_MS, &reply, &r, message, sizeof(message));
+	if (error == 0) {
+		const uint8_t *value = reader_string(&r, &length);
+		uint64_t expires = reader_u64(&r);
+
+		if (r.failed || length == 0 || length > WIRE_TOKEN_MAX || memchr(value, 0, length)) {
+			error = KEYFOB_EBROKER;
+			snprintf(message, sizeof(message), "the broker's answer is malformed");
+		} else {
+			*token = new_token(value, length, (time_t)expires);
+			error = *token ? 0 : KEYFOB_ENOMEM;
+		}
+	}
+	if (error < 0) {
+		pthread_mutex_lock(&kf->lock);
+		memcpy(kf->message, message, sizeof(kf->message));
+		pthread_mutex_unlock(&kf->lock);
+	}
+	buffer_free(&request);
+	buffer_free(&reply);
+	return error;
+}
+
+int keyfob_get(struct keyfob *kf, const char *credential, struct keyfob_token **token)
+{
+	int error = 0;
+
+	if (!kf || !credential || !token || !wire_name_valid(credential))
+		return KEYFOB_EINVAL;
+	pthread_mutex_lock(&kf->lock);
+	notice_changed_process(kf);
+	*token = get_remembered(kf, credential);
+	if (!*token)
+		error = get_from_keyring(kf, credential, token);
+	pthread_mutex_unlock(&kf->lock);
+	/* Without the lock: a first fetch may take half a minute, and other credentials need not wait for it. */
+	if (error < 0 && error != KEYFOB_ENOMEM)
+		error = get_from_broker(kf, credential, token);
+	return error;
+}
+
+int keyfob_reject(struct keyfob *kf, const char *credential, const char *token)
+{
+	struct buffer request, reply;
+	struct reader r;
+	char message[WIRE_TEXT_MAX];
+	int error;
+
+	if (!kf || !credential || !token || !wire_name_valid(credential))
+		return KEYFOB_EINVAL;
+	buffer_init(&request, WIRE_MAX);
+	buffer_init(&reply, WIRE_MAX);
+	buffer_put_text(&request, credential);
+	buffer_put_text(&request, token);
+	error = client_call(WIRE_REJECT, &request, CALL_TIMEOUT_MS, &reply, &r, message, sizeof(message));
+	pthread_mutex_lock(&kf->lock);
+	if (error < 0)
+		memcpy(kf->message, message, sizeof(kf->message));
+	pthread_mutex_unlock(&kf->lock);
+	buffer_free(&request);
+	buffer_free(&reply);
+	return error;
+}
+
+size_t keyfob_message(struct keyfob *kf, char *text, size_t size)
+{
+	int length;
+
+	if (!kf)
+		return 0;
+	pthread_mutex_lock(&kf->lock);
+	length = snprintf(text, size, "%s", kf->message);
+	pthread_mutex_unlock(&kf->lock);
+	return length < 0 ? 0 : (size_t)length;
+}
+
+const char *keyfob_strerror(int error)
+{
+	switch (error) {
+	case 0: return "no error";
+	case KEYFOB_EFAIL: return "failed";
+	case KEYFOB_EINVAL: return "invalid argument";
+	case KEYFOB_ENOCRED: return "no such credential";
+	case KEYFOB_EDENIED: return "not allowed to have this credential";
+	case KEYFOB_EPROVIDER: return "the provider refused";
+	case KEYFOB_EBROKER: return "the broker is out of reach";
+	case KEYFOB_EREFUSED: return "the token was refused";
+	case KEYFOB_EAGAIN: return "temporarily unavailable, try again";
+	case KEYFOB_ENOMEM: return "out of memory";
+	default: return "unknown error";
+	}
+}

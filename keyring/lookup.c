@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "keyring/lookup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BROKER_UID 0u
+/* A key may be replaced between search and read; that the same reader loses this race so often is not believable. */
+#define TRIES 8
+/* include/linux/proc_ns.h: the inode of the first user namespace never changes. */
+#define INITIAL_USER_NAMESPACE 0xEFFFFFFDu
+
+/* In another user namespace the kernel shows ids that are not those of the broker's world. */
+static bool ids_are_true(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/user", &st) == 0 && st.st_ino == INITIAL_USER_NAMESPACE;
+}
+
+static bool is_unsupported(int error)
+{
+	return error == -EPERM || error == -ENOSYS || error == -ENODEV || error == -EDQUOT || error == -EOPNOTSUPP;
+}
+
+/* The session keyring if it is the caller's own: one kept over sudo or su is somebody else's. */
+static key_serial_t own_session(void)
+{
+	struct key_description d;
+	long session = keyctl_get_keyring_ID(KEY_SPEC_SESSION_KEYRING, 0);
+	long fallback = keyctl_get_keyring_ID(KEY_SPEC_USER_SESSION_KEYRING, 0);
+
+	if (session < 0 || getuid() != geteuid() || key_describe((key_serial_t)session, &d) < 0 || d.uid != geteuid())
+		return 0;
+	/* Writing to @s where it is only the default would make a new ring, and be charged for it. */
+	return session == fallback ? KEY_SPEC_USER_SESSION_KEYRING : KEY_SPEC_SESSION_KEYRING;
+}
+
+/* The caller's persistent keyring, possessed one way or another. */
+static key_serial_t persistent_ring(void)
+{
+	char name[32];
+	struct key_description d;
+	key_serial_t key, session;
+	long got = -1;
+
+	snprintf(name, sizeof(name), "_persistent.%u", geteuid());
+	key = key_search(KEY_SPEC_SESSION_KEYRING, "keyring", name);
+	if (key > 0 && key_describe(key, &d) == 0 && d.uid == geteuid())
+		return key;
+	session = own_session();
+	if (session)
+		got = keyctl_get_persistent((uid_t)-1, session);
+	if (got < 0)
+		got = keyctl_get_persistent((uid_t)-1, KEY_SPEC_PROCESS_KEYRING);
+	return got < 0 ? -errno : (key_serial_t)got;
+}
+
+static bool is_genuine(key_serial_t key, const char *type, const char *name, uint32_t perm)
+{
+	struct key_description d;
+
+	return key_describe(key, &d) == 0 && d.uid == BROKER_UID && d.perm == perm && strcmp(d.type, type) == 0 && strcmp(d.name, name) == 0;
+}
+
+/*
+ * Not the first ring of that name that the session leads to: that may be one
+ * the user planted, or under sudo another user's. In a keyring no two rings
+ * share a name, so the one directly in the persistent ring is found first.
+ */
+static int find_ring(struct lookup *l)
+{
+	key_serial_t persistent, ring;
+
+	if (!ids_are_true())
+		return -EOPNOTSUPP;
+	persistent = persistent_ring();
+	if (persistent < 0)
+		return is_unsupported(persistent) ? -EOPNOTSUPP : -ENOKEY;
+	ring = key_search(persistent, "keyring", KEY_RING);
+	if (ring < 0 || !is_genuine(ring, "keyring", KEY_RING, KEY_RING_PERM))
+		return -ENOKEY;
+	l->ring = ring;
+	return 0;
+}
+
+static bool read_record(key_serial_t ring, const char *credential, struct key_record *record)
+{
+	char name[KEY_NAME_SIZE];
+	struct buffer text;
+	key_serial_t info;
+	bool ok;
+
+	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
+	buffer_init(&text, 4096);
+	info = key_search(ring, "user", name);
+	ok = info > 0 && is_genuine(info, "user", name, KEY_TOKEN_PERM) && key_read(info, &text) == 0 &&
+	     key_record_parse((const char *)text.data, text.length, record);
+	buffer_free(&text);
+	return ok;
+}
+
+/* Returns -EAGAIN when the key was replaced under our eyes. */
+static int read_token(key_serial_t ring, const char *credential, struct buffer *token, struct lookup_hit *hit)
+{
+	char name[KEY_NAME_SIZE];
+	struct key_record record;
+	key_serial_t key;
+
+	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
+	key = key_search(ring, "user", name);
+	if (key < 0)
+		return key == -EACCES ? -EAGAIN : -ENOKEY;
+	if (!is_genuine(key, "user", name, KEY_TOKEN_PERM) || key_read(key, token) < 0 || !read_record(ring, credential, &record))
+		return -EAGAIN;
+	hit->serial = key;
+	if (record.serial == key)
+		hit->expires = (time_t)record.expires;
+	else if (record.previous == key)
+		hit->expires = (time_t)record.previous_expires;
+	else
+		return -EAGAIN;
+	return hit->expires > time(NULL) ? 0 : -ENOKEY;
+}
+
+int lookup_token(struct lookup *l, const char *credential, struct buffer *token, struct lookup_hit *hit)
+{
+	int error = -ENOKEY;
+
+	if (l->unsupported)
+		return -EOPNOTSUPP;
+	for (int i = 0; i < TRIES; i++) {
+		if (l->ring == 0) {
+			error = find_ring(l);
+			if (error == -EOPNOTSUPP)
+				l->unsupported = true;
+			if (error < 0)
+				return error;
+		}
+		buffer_clear(token);
+		error = read_token(l->ring, credential, token, hit);
+		if (error == 0)
+			return 0;
+		/* The ring itself may have been replaced, or is gone: look for it again. */
+		l->ring = 0;
+		if (error != -EAGAIN && i > 0)
+			break;
+	}
+	buffer_clear(token);
+	return -ENOKEY;
+}
+
+bool lookup_stands(key_serial_t serial, size_t length)
+{
+	long got = keyctl_read(serial, NULL, 0);
+
+	return got >= 0 && (size_t)got == length;
+}

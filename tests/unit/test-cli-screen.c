@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What `keyfob status` draws: bars, durations, lines that fit the screen.
+ * links: cli/screen cli/output cli/args keyring/client keyring/keyfob keyring/lookup keyring/keyctl
+ * links: common/buffer common/wire common/log
+ * libs: libkeyutils
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/cli.h"
+
+#define NOW 1800000000		/* 2027-01-15 08:00:00 UTC */
+
+static struct buffer out;
+
+static struct cli_screen screen(int width, bool utf8)
+{
+	struct cli_screen s = { .out = &out, .width = width, .utf8 = utf8, .now = NOW };
+
+	buffer_clear(&out);
+	return s;
+}
+
+static const char *drawn(void)
+{
+	assert_false(out.failed);
+	return buffer_cstring(&out);
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	setenv("TZ", "UTC", 1);
+	tzset();
+	buffer_init(&out, CLI_OUTPUT_MAX);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	buffer_free(&out);
+	return 0;
+}
+
+static void test_durations(void **state)
+{
+	static const struct {
+		int64_t seconds;
+		const char *words;
+	} cases[] = {
+		{ -5, "0 s" }, { 0, "0 s" }, { 1, "1 s" }, { 59, "59 s" }, { 60, "1 m" }, { 61, "1 m 1 s" }, { 3599,
+		"59 m 59 s" },
+		{ 3600, "1 h" }, { 3659, "1 h" }, { 69120, "19 h 12 m" }, { 86400, "1 d" }, { 90000, "1 d 1 h" },
+		{ 3542400, "41 d" },
+	};
+	char text[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_string_equal(cli_duration(cases[i].seconds, text, sizeof(text)), cases[i].words);
+}
+
+static void test_bars(void **state)
+{
+	static const struct {
+		int64_t left, total;
+		const char *bar;
+	} cases[] = {
+		{ 100, 100, "##########" }, { 50, 100, "#####-----" }, { 99, 100, "#########-" }, { 1, 1000,
+		"#---------" },
+		{ 0, 100, "----------" }, { -5, 100, "----------" }, { 200, 100, "##########" }, { 5, 0,
+		"##########" },
+		{ 5, -1, "##########" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct cli_screen s = screen(80, false);
+
+		cli_bar(&s, cases[i].left, cases[i].total, 10);
+		assert_string_equal(drawn(), cases[i].bar);
+		assert_int_equal(s.column, 10);
+	}
+	struct cli_screen s = screen(80, true);
+
+	cli_bar(&s, 1, 2, 4);
+	assert_string_equal(drawn(), "\u2588\u2588\u2591\u2591");
+	assert_int_equal(s.column, 4);
+}
+
+static struct cli_reader some_readers[] = { { (char[]){ "orders" }, WIRE_READER_COPY }, { (char[]){ "@dbclients" },
+	WIRE_READER_NONE } };
+static char nothing[] = "";
+
+static struct cli_credential some_credential(void)
+{
+	static char description[] = "orders database on Atlas",
+		provider[] = "azure client_id=5f3a2b1c-1111-2222-3333-444455556666";
+	static char resource[] = "api://0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff", fingerprint[] = "3fa9c1d2";
+	static char issuer[] = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0";
+	static char audience[] = "0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff",
+		subject[] = "7d2f0000-1111-2222-3333-444455556666";
+	struct cli_credential c = {
+		.name = "atlas", .description = description, .provider = provider, .resource = resource,
+		.state = WIRE_STATE_VALID, .kind = 1, .expires = NOW + 69120, .refresh = NOW + 30000,
+		.fetched = NOW - 17280,
+		.fetches = 212, .failures = 1, .failed_at = NOW - 9 * 86400, .fingerprint = fingerprint,
+		.last_error = nothing,
+		.issuer = issuer, .audience = audience, .subject = subject, .readers = some_readers, .count = 2,
+	};
+
+	return c;
+}
+
+/* The columns of the widest line; every character of these is one column. */
+static int widest(const char *text)
+{
+	int width = 0, column = 0;
+
+	for (; *text; text++) {
+		if (*text == '\n')
+			column = 0;
+		else if (((unsigned char)*text & 0xc0) != 0x80)
+			column++;
+		width = column > width ? column : width;
+	}
+	return width;
+}
+
+static void test_block(void **state)
+{
+	struct cli_screen s = screen(80, false);
+	struct cli_credential c = some_credential();
+
+	(void)state;
+	cli_screen_credential(&s, &c);
+	assert_string_equal(drawn(),
+		"  atlas      orders database on Atlas\n"
+		"  token      ################----  19 h 12 m left  next refresh 16:20  #3fa9c1d2\n"
+		"  from       azure client_id=5f3a2b1c-1111-2222-3333-444455556666  fetched 03:12\n"
+		"             212 ok, 1 failed (9 d ago)\n"
+		"  asked/got  api://0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff\n"
+		"             / aud 0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff\n"
+		"             iss https://login.microsoftonline.com/11111111-2222-3333-4444-55555\n"
+		"             5555555/v2.0  sub 7d2f0000-1111-2222-3333-444455556666\n"
+		"  readers    orders (copy ok)  @dbclients\n");
+}
+
+static void test_widths(void **state)
+{
+	char error[] = "azure: IMDS answered 429 too_many_requests: the identity is asked for more often than it may be, "
+		"averyveryverylongwordwithoutanyblankinitthatgoesonandonandonpasttheedgeofthescreen";
+	struct cli_credential c = some_credential();
+
+	(void)state;
+	memset(c.name, 'n', WIRE_NAME_MAX);
+	c.last_error = error;
+	c.state = WIRE_STATE_STALE;
+	for (int width = 40; width <= 160; width++) {
+		struct cli_screen s = screen(width, width % 2);
+
+		cli_screen_credential(&s, &c);
+		assert_true(widest(drawn()) <= width);
+		assert_null(strstr(drawn(), " \n"));
+	}
+}
+
+static void test_advice(void **state)
+{
+	char error[] = "no such identity", v1[] = "https://sts.windows.net/1111/";
+	struct cli_credential c = some_credential();
+	struct cli_screen s = screen(80, false);
+
+	(void)state;
+	c.state = WIRE_STATE_FAILED;
+	c.expires = 0;
+	c.last_error = error;
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "token      none: the fetch failed\n"));
+	assert_non_null(strstr(drawn(), "  last error no such identity\n"));
+	assert_non_null(strstr(drawn(), "  try        keyfob try atlas\n"));
+	c = some_credential();
+	c.issuer = v1;
+	s = screen(80, false);
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "keyfob explain atlas"));
+	c = some_credential();
+	c.count = 0;
+	c.expires = NOW - 1;
+	s = screen(80, false);
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "--------------------  expired"));
+	assert_non_null(strstr(drawn(), "readers    root alone\n"));
+}
+
+/* A provider's words reach a terminal: nothing of them may be a command to it. */
+static void test_escapes(void **state)
+{
+	char evil[] = "a\033[2Jb\nc\x9b" "d";
+	struct cli_credential c = some_credential();
+	struct cli_screen s = screen(80, false);
+
+	(void)state;
+	c.description = c.provider = c.resource = c.last_error = c.issuer = c.audience = c.subject = evil;
+	cli_screen_credential(&s, &c);
+	assert_null(strchr(drawn(), '\033'));
+	assert_null(strchr(drawn(), '\x9b'));
+	assert_non_null(strstr(drawn(), "a\\x1b[2Jb\\x0ac\\x9bd"));
+	s.colour = true;
+	cli_screen_credential(&s, &c);
+	assert_non_null(strchr(drawn(), '\033'));
+}
+
+static void test_json(void **state)
+{
+	(void)state;
+	buffer_clear(&out);
+	cli_put_json(&out, "a\"b\\c\n\x7f");
+	assert_string_equal(drawn(), "\"a\\\"b\\\\c\\u000a\\u007f\"");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_durations), cmocka_unit_test(test_bars), cmocka_unit_test(test_block),
+		cmocka_unit_test(test_widths), cmocka_unit_test(test_advice), cmocka_unit_test(test_escapes),
+		cmocka_unit_test(test_json),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
