@@ -37,7 +37,7 @@ broker_objs  := $(patsubst %.c,%,$(filter-out broker/keyfob-fetch.c broker/keyfo
 cli_objs     := $(patsubst %.c,%,$(wildcard cli/*.c)) verify/jwt $(lookup_objs) common/buffer common/wire common/log
 emulator_objs:= $(patsubst %.c,%,$(wildcard emulator/*.c))
 module_names := $(if $(wildcard modules/azure.c),azure) $(if $(wildcard modules/gcp.c),gcp) $(if $(wildcard modules/callback-exec.c),callback-exec)
-module_shared:= modules/http modules/expiry modules/json modules/report modules/exec-output common/buffer
+module_shared:= modules/expiry modules/json modules/report common/buffer
 
 programs := $(O)/bin/keyfobd $(O)/bin/keyfob-fetch $(O)/bin/keyfob $(O)/bin/keyfob-emulator
 modules  := $(module_names:%=$(O)/lib/keyfob/modules/%.so)
@@ -87,6 +87,10 @@ $(O)/bin/keyfob: $(call obj,$(cli_objs))
 
 $(O)/bin/keyfob-emulator: $(call obj,$(emulator_objs))
 	$(link) -pie -o $@ $^ $(call pc,libevent_extra libevent_core libcrypto jansson)
+
+# What only some of the modules need.
+$(O)/lib/keyfob/modules/azure.so $(O)/lib/keyfob/modules/gcp.so: $(call obj,modules/http)
+$(O)/lib/keyfob/modules/callback-exec.so: $(call obj,modules/exec-output)
 
 $(O)/lib/keyfob/modules/%.so: $(O)/obj/modules/%.o $(call obj,$(module_shared)) modules/module.map
 	$(link) -shared -Wl,-Bsymbolic -Wl,--version-script=modules/module.map -o $@ $(filter %.o,$^) $(call pc,libcurl libcrypto jansson)

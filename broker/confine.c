@@ -143,13 +143,18 @@ static int seal(uint64_t keep, char *why, size_t why_size)
 int confine_broker(const char *config_dir, char *why, size_t why_size)
 {
 	const struct sandbox_path paths[] = { { config_dir, SANDBOX_READ } };
+	char weak[128] = "";
+	size_t used;
 	int rc;
 
 	/* The time zone's file is out of reach afterwards, and syslog(3) wants it. */
 	tzset();
 	rc = seal(BIT(CAP_SETUID), why, why_size);
 	if (!rc)
-		rc = sandbox_landlock(paths, 1, why, why_size);
+		rc = sandbox_landlock(paths, 1, weak, sizeof(weak));
+	used = strlen(why);
+	if (weak[0])
+		snprintf(why + used, why_size - used, "%s%s", used ? "; " : "", weak);
 	return rc ? rc : filter_broker(why, why_size);
 }
 

@@ -150,8 +150,6 @@ static void put_option(struct buffer *b, const struct option *o)
 	}
 	if (o->flags & KEYFOB_OPTION_REQUIRED)
 		buffer_printf(b, " (required)");
-	if (o->flags & KEYFOB_OPTION_SECRET)
-		buffer_printf(b, " (secret: root's alone, handed over opened)");
 	buffer_printf(b, "\n      ");
 	cli_put_escaped(b, o->help);
 	buffer_put(b, "\n", 1);
@@ -196,10 +194,9 @@ static json_t *module_json(const struct module *m, bool whole)
 	for (size_t i = 0; i < m->count; i++) {
 		const struct option *o = &m->options[i];
 
-		json_array_append_new(options, json_pack("{s:s, s:s, s:b, s:b, s:b, s:s, s:s}", "name", o->name,
+		json_array_append_new(options, json_pack("{s:s, s:s, s:b, s:b, s:s, s:s}", "name", o->name,
 			"type", o->type == KEYFOB_OPTION_FLAG ? "flag" : type_name(o->type),
-			"required", !!(o->flags & KEYFOB_OPTION_REQUIRED), "secret",
-			!!(o->flags & KEYFOB_OPTION_SECRET),
+			"required", !!(o->flags & KEYFOB_OPTION_REQUIRED),
 			"arguments", !!(o->flags & KEYFOB_OPTION_ARGUMENTS), "values", o->values, "help", o->help));
 	}
 	if (!whole) {

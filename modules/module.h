@@ -32,8 +32,7 @@ enum keyfob_option_type {
 };
 
 #define KEYFOB_OPTION_REQUIRED 0x01
-#define KEYFOB_OPTION_SECRET 0x02	/* FILE: opened by root, handed over as a descriptor */
-#define KEYFOB_OPTION_ARGUMENTS 0x04	/* stands for the words after "--"; no name=value form */
+#define KEYFOB_OPTION_ARGUMENTS 0x02	/* stands for the words after "--"; no name=value form */
 
 struct keyfob_option {
 	const char *name;

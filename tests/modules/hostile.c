@@ -213,31 +213,6 @@ static int kill_group(void)
 	return 0;
 }
 
-static int many_processes(void)
-{
-	pid_t pids[2000];
-	int rc = 0;
-	size_t n = 0;
-
-	while (n < 2000) {
-		pids[n] = fork();
-		if (pids[n] == 0)
-			for (;;)
-				pause();
-		if (pids[n] < 0) {
-			rc = -errno;
-			break;
-		}
-		n++;
-	}
-	while (n > 0) {
-		kill(pids[--n], SIGKILL);
-		waitpid(pids[n], NULL, 0);
-	}
-	errno = -rc;
-	return rc ? -1 : 0;
-}
-
 static int memory(void)
 {
 	void *much = mmap(NULL, 5ull << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -332,7 +307,7 @@ static const struct {
 	{ "limit", end_by_limit }, { "owner", end_by_owner }, { "unix", unix_socket },
 	{ "abstract", abstract_socket }, { "serve", serve }, { "family", rare_family }, { "protocol", rare_protocol },
 	{ "socket", any_socket }, { "fork", fork_one }, { "exec", run }, { "shell", run_shell },
-	{ "group", kill_group }, { "processes", many_processes }, { "memory", memory }, { "key", add_a_key },
+	{ "group", kill_group }, { "memory", memory }, { "key", add_a_key },
 	{ "ring", persistent_ring }, { "search", search_key }, { "namespace", new_namespace },
 	{ "session", new_session }, { "uring", uring }, { "dumpable", be_dumpable }, { "root", be_root },
 	{ "hang", hang }, { "crash", crash }, { "thread", thread }, { "resolve", resolve },

@@ -5,8 +5,13 @@
 # installed the build.
 set -u
 [ "$(id -u)" = 0 ] || { echo "1..0 # SKIP needs root"; exit 0; }
+# in_session COMMAND...: in a new session keyring, without keyctl's remark about it
+in_session() {
+	keyctl session - sh -c 'exec "$@" 2>&3 3>&-' sh "$@" 3>&2 2>/dev/null
+}
 if [ -z "${KEYFOB_TEST_SESSION:-}" ]; then
-	KEYFOB_TEST_SESSION=1 exec keyctl session - "$0" "$@" 2>/dev/null
+	KEYFOB_TEST_SESSION=1 in_session "$0" "$@"
+	exit
 fi
 export PATH="$KEYFOB_PREFIX/bin:$KEYFOB_PREFIX/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 export LD_LIBRARY_PATH="$KEYFOB_PREFIX/lib" LC_ALL=C.UTF-8
@@ -101,7 +106,8 @@ as() {
 	local user=$1
 	shift
 	setpriv --reuid="$user" --regid="$user" --init-groups --reset-env env "PATH=$PATH" "KEYFOB_SOCKET=$KEYFOB_SOCKET" \
-		"LD_LIBRARY_PATH=$LD_LIBRARY_PATH" "HELPERS=$HELPERS" LC_ALL=C.UTF-8 keyctl session - "$@" 2> >(grep -v '^Joined session keyring' >&2)
+		"LD_LIBRARY_PATH=$LD_LIBRARY_PATH" "HELPERS=$HELPERS" LC_ALL=C.UTF-8 \
+		keyctl session - sh -c 'exec "$@" 2>&3 3>&-' sh "$@" 3>&2 2>/dev/null
 }
 # The keyring that the kernel keeps for a uid, linked into this test's session.
 persistent() {
@@ -152,7 +158,7 @@ launcher() {
 }
 stop_broker() {
 	kill -"${1:-TERM}" "$BROKER" 2>/dev/null
-	wait "$BROKER" 2>/dev/null
+	wait "$BROKER" 2>/dev/null || true
 	BROKER=""
 }
 logged() {

@@ -309,7 +309,7 @@ static int broker_has_little_left(void)
 	struct rlimit core;
 
 	need(confine_broker(config, why, sizeof(why)) == 0);
-	need(is_root ? why[0] == 0 : strstr(why, "not root") != NULL);
+	need((strstr(why, "not root") == NULL) == is_root);
 	need(capabilities(EFFECTIVE) == setuid_only);
 	need(capabilities(PERMITTED) == setuid_only);
 	need(capabilities(INHERITABLE) == 0);

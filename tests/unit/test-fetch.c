@@ -211,8 +211,8 @@ static void refuses_a_module_it_cannot_trust(void **state)
 	failed(KEYFOB_CLASS_CONFIG, "simple.so: No such file");
 	snprintf(directory, sizeof(directory), "%s/modules", scratch);
 	snprintf(file, sizeof(file), "%s/simple.so", directory);
-	snprintf(command, sizeof(command), "mkdir %s && cd %s && cp %s/simple.so . && cp simple.so other.so", directory,
-		directory, modules);
+	snprintf(command, sizeof(command), "mkdir %s && cd %s && cp %s/simple.so . && cp simple.so other.so",
+		directory, directory, modules);
 	assert_int_equal(system(command), 0);
 	chmod(directory, 0755);
 	simple(.directory = directory, .settings = { "expires_in", "60" });
