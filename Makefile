@@ -104,7 +104,7 @@ $(library): $(call obj,$(lookup_objs) common/buffer common/wire) keyring/libkeyf
 $(O)/lib/pkgconfig/keyfob.pc: packaging/keyfob.pc.in Makefile
 	$(Q)mkdir -p $(@D) && sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
 
--include $(shell find $(O)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(O)/obj $(O)/tests -name '*.d' 2>/dev/null)
 
 # --- tests -----------------------------------------------------------------
 
@@ -117,8 +117,8 @@ names_in = $(shell sed -n 's/^.*\b$(2): \(.*[a-z0-9]\).*$$/\1/p' $(1))
 $(O)/tests/%: tests/%.c $$(call obj,$$(call names_in,tests/$$*.c,links))
 	$(link) -MMD -MP -pthread -o $@ $(filter %.c %.o,$^) $(call pc,$(call names_in,$<,libs) $(if $(findstring unit/,$@),cmocka))
 
-$(O)/tests/modules/%.so: tests/modules/%.c modules/module.h
-	$(link) -shared -o $@ $< -Wno-unused
+$(O)/tests/modules/%.so: tests/modules/%.c
+	$(link) -shared -MMD -MP -o $@ $< -Wno-unused
 
 test_modules := $(patsubst tests/modules/%.c,$(O)/tests/modules/%.so,$(wildcard tests/modules/*.c))
 tests-built: all $(unit) $(helpers) $(test_modules)

@@ -60,9 +60,8 @@ struct credential {
 	unsigned int failed_in_row;
 
 	uint64_t fetches, failures, failed_at;
-	uint8_t last_class;	/* of the last pass through the provider lines */
 	uint64_t last_refresh_asked, last_reject;
-	struct wire_result error;	/* the failure to report: class, code, text */
+	struct wire_result error;	/* what the last pass through the provider lines had to say; class OK: nothing */
 
 	struct reader_state *readers;	/* by uid */
 	size_t reader_count;
@@ -137,6 +136,14 @@ typedef void (*fetch_done)(void *arg, const struct wire_result *result, const ch
 typedef void (*fetch_tell)(void *arg, const char *line);
 struct fetch *fetch_start(struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg);
 void fetch_cancel(struct fetch *f);
+/*
+ * Add one provider line's failure to what a pass has to say: each in turn,
+ * parted by "; ", with the class of the one that leaves most to hope for.
+ */
+void fetch_add_failure(struct wire_result *sum, const char *module, const struct wire_result *result);
+/* The configuration is wrong or the provider refuses: it will not change by itself. */
+bool fetch_is_refusal(uint8_t class);
+const char *fetch_class_name(uint8_t class);
 void fetch_launcher_event(struct broker *b, uint8_t event, uint32_t id, uint32_t value);
 /* Does this process belong to a fetch that runs? */
 bool fetch_owns(pid_t pid);
@@ -187,5 +194,8 @@ void status_reply(struct broker *b, struct conn *conn, const char *name, const c
 
 /* keyfobd.c */
 bool broker_reload(struct broker *b, struct buffer *errors);
+
+/* direct.c: one fetch, answered on stdout. Returns an exit code. */
+int direct(struct broker *b, const struct policy *policy, const char *name);
 
 #endif

@@ -158,7 +158,7 @@ static uint64_t plan_after_same(uint64_t expires, uint64_t now)
 
 static void back_off(struct credential *c)
 {
-	bool refused = c->last_class == KEYFOB_CLASS_CONFIG || c->last_class == KEYFOB_CLASS_PERMANENT;
+	bool refused = fetch_is_refusal(c->error.class);
 	int64_t wait = refused ? REFUSED_FIRST_MS : BACKOFF_FIRST_MS, cap = refused ? REFUSED_CAP_MS : BACKOFF_CAP_MS;
 	int64_t asked = (int64_t)(c->error.retry_after < RETRY_AFTER_CAP ? c->error.retry_after : RETRY_AFTER_CAP) * 1000;
 
@@ -196,7 +196,7 @@ static void deliver(struct credential *c, struct conn *conn)
 
 static void reply_failure(struct credential *c, struct conn *conn)
 {
-	bool refused = c->last_class == KEYFOB_CLASS_CONFIG || c->last_class == KEYFOB_CLASS_PERMANENT;
+	bool refused = fetch_is_refusal(c->error.class);
 	int64_t wait = (c->next_try - now_ms() + 999) / 1000;
 
 	conn_reply_error(conn, refused ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, wait > 0 && !refused ? (unsigned int)wait : 0, "%s", c->error.text);
@@ -205,7 +205,7 @@ static void reply_failure(struct credential *c, struct conn *conn)
 /* Is there a point in letting him wait for the next attempt? */
 static bool may_wait(const struct credential *c, const struct conn *conn)
 {
-	return (c->last_class == KEYFOB_CLASS_THROTTLED || c->last_class == KEYFOB_CLASS_TRANSIENT) && c->next_try < conn->deadline;
+	return (c->error.class == KEYFOB_CLASS_THROTTLED || c->error.class == KEYFOB_CLASS_TRANSIENT) && c->next_try < conn->deadline;
 }
 
 /* The pass is over. The list is taken away first: an answer may bring the next request. */
@@ -352,35 +352,19 @@ static void start_pass(struct credential *c)
 {
 	c->provider = 0;
 	c->next_try = 0;
-	c->last_class = KEYFOB_CLASS_OK;
 	memset(&c->error, 0, sizeof(c->error));
 	try_provider(c);
 }
 
-/* How much is to be hoped for: the pass as a whole is as hopeful as its most hopeful line. */
-static int hope(uint8_t class)
-{
-	static const int order[] = { [KEYFOB_CLASS_OK] = -1, [KEYFOB_CLASS_CONFIG] = 0, [KEYFOB_CLASS_PERMANENT] = 0,
-		[KEYFOB_CLASS_UNAVAILABLE] = 1, [KEYFOB_CLASS_TRANSIENT] = 2, [KEYFOB_CLASS_THROTTLED] = 2 };
-
-	return order[class];
-}
-
-/* Add one line's failure to what the pass has to say: each provider in turn, parted by "; ". */
 static void note_failure(struct credential *c, const struct wire_result *result)
 {
 	const char *module = c->policy->providers[c->provider < c->policy->provider_count ? c->provider : 0].module;
-	size_t used = strlen(c->error.text);
 
-	snprintf(c->error.text + used, sizeof(c->error.text) - used, "%s%s: %s", used ? "; " : "", module, result->text);
-	if (c->last_class == KEYFOB_CLASS_OK || hope(result->class) > hope(c->last_class))
-		c->last_class = result->class;
-	memcpy(c->error.code, result->code, sizeof(c->error.code));
-	if (result->retry_after > c->error.retry_after)
-		c->error.retry_after = result->retry_after;
+	fetch_add_failure(&c->error, module, result);
 	c->failures++;
 	c->failed_at = now_seconds();
-	log_warning("credential=%s event=fetch-failed provider=%s class=%u text=\"%s\"", c->name, module, result->class, result->text);
+	log_warning("credential=%s event=fetch-failed provider=%s class=%s text=\"%s\"", c->name, module, fetch_class_name(result->class),
+		result->text);
 }
 
 /* The keyring is the one store of tokens; only where it has no room does the broker hold one itself. */

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 
 #define IN_FLIGHT_MAX 4		/* per module: the Azure metadata service answers 5 at a time */
 #define GRACE_SECONDS 6		/* for the sandbox to come up and a program to be ended, beside the attempt's own timeout */
-#define TTL_MAX 253402300799u	/* the year 9999 */
+#define EXPIRES_MAX 253402300799u	/* the year 9999 */
 
 struct fetch {
 	struct fetch *next;
@@ -96,13 +97,13 @@ static void take_result(struct fetch *f, struct reader *r)
 	uint64_t now = now_seconds();
 	char text[WIRE_TEXT_MAX];
 
-	if (!wire_get_result(r, &result, &token, &length) || !f->ready || result.class > KEYFOB_CLASS_TRANSIENT ||
+	if (!wire_get_result(r, &result, &token, &length) || (!f->ready && result.class == KEYFOB_CLASS_OK) || result.class > KEYFOB_CLASS_TRANSIENT ||
 	    (result.class == KEYFOB_CLASS_OK && (length == 0 || memchr(token, 0, length) || strspn(result.fingerprint, "0123456789abcdef") != 8))) {
 		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch sent a malformed result");
 		return;
 	}
-	if (result.class == KEYFOB_CLASS_OK && (result.expires <= now || result.expires > TTL_MAX)) {
-		fail(f, KEYFOB_CLASS_TRANSIENT, "the token has expired already: is this host's clock right?");
+	if (result.class == KEYFOB_CLASS_OK && (result.expires <= now || result.expires > EXPIRES_MAX)) {
+		fail(f, KEYFOB_CLASS_TRANSIENT, "the token's expiry makes no sense (%" PRIu64 "): is this host's clock right?", result.expires);
 		return;
 	}
 	memcpy(text, result.text, sizeof(text));
@@ -326,4 +327,40 @@ void fetch_cancel(struct fetch *f)
 	if (f->fd >= 0)
 		launcher_kill(f->broker->launcher, f->id);
 	release(f);
+}
+
+/* --- what a pass has to say ------------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	int hope;
+} classes[] = {
+	[KEYFOB_CLASS_OK] = { "ok", -1 },
+	[KEYFOB_CLASS_CONFIG] = { "config", 0 },
+	[KEYFOB_CLASS_PERMANENT] = { "permanent", 0 },
+	[KEYFOB_CLASS_UNAVAILABLE] = { "unavailable", 1 },
+	[KEYFOB_CLASS_TRANSIENT] = { "transient", 2 },
+	[KEYFOB_CLASS_THROTTLED] = { "throttled", 2 },
+};
+
+const char *fetch_class_name(uint8_t class)
+{
+	return classes[class].name;
+}
+
+bool fetch_is_refusal(uint8_t class)
+{
+	return class == KEYFOB_CLASS_CONFIG || class == KEYFOB_CLASS_PERMANENT;
+}
+
+void fetch_add_failure(struct wire_result *sum, const char *module, const struct wire_result *result)
+{
+	size_t used = strlen(sum->text);
+
+	snprintf(sum->text + used, sizeof(sum->text) - used, "%s%s: %s", used ? "; " : "", module, result->text);
+	if (classes[result->class].hope > classes[sum->class].hope)
+		sum->class = result->class;
+	memcpy(sum->code, result->code, sizeof(sum->code));
+	if (result->retry_after > sum->retry_after)
+		sum->retry_after = result->retry_after;
 }

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <libgen.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +24,7 @@
 #define DESCRIBE_MS 12000	/* the launcher ends a helper after 10 s */
 #define PLANNED_FDS 65536
 
-enum mode { SERVE, CHECK, PURGE };
+enum mode { SERVE, CHECK, PURGE, DIRECT };
 
 uint64_t now_seconds(void)
 {
@@ -267,12 +266,28 @@ static bool add_events(struct broker *b, struct event **events)
 	return events[3] && event_add(events[3], NULL) == 0;
 }
 
-/* Looked up before the rights go; later look-ups are the launcher's. */
-static uid_t fetch_user(void)
+/* Every fetch that says nothing else runs as this user; where he is missing nothing can work. */
+static bool find_fetch_user(struct broker *b)
 {
-	const struct passwd *user = getpwnam(LAUNCHER_USER_FETCH);
+	struct buffer name, answer;
+	struct reader r;
+	bool found = false;
 
-	return user ? user->pw_uid : (uid_t)-1;
+	buffer_init(&name, 64);
+	buffer_init(&answer, WIRE_MAX);
+	buffer_put_u8(&name, LAUNCHER_NAME_USER);
+	buffer_put_text(&name, LAUNCHER_USER_FETCH);
+	if (ask_names(b, 1, &name, &answer) == 0) {
+		reader_init(&r, answer.data, answer.length);
+		found = reader_u32(&r) == 1 && reader_u8(&r) == 1;
+		b->fetch_uid = reader_u32(&r);
+		found = found && reader_done(&r);
+	}
+	buffer_free(&name);
+	buffer_free(&answer);
+	if (!found && geteuid() == 0)
+		log_error("the system user %s is missing (systemd-sysusers, or make deps)", LAUNCHER_USER_FETCH);
+	return found || geteuid() != 0;
 }
 
 /* --- running ----------------------------------------------------------------------------------- */
@@ -359,6 +374,26 @@ static int serve(struct broker *b, struct policy *policy)
 	return b->exit_code;
 }
 
+/* Only the launcher is listened to, and rights that this process may have are left alone: it is its caller's. */
+static int serve_once(struct broker *b, struct policy *policy, const char *name)
+{
+	struct event *event = NULL;
+	int code = 1;
+
+	b->base = quiet_base();
+	if (b->base)
+		event = event_new(b->base, b->launcher, EV_READ | EV_PERSIST, on_launcher, b);
+	if (event && event_add(event, NULL) == 0)
+		code = direct(b, policy, name);
+	if (event)
+		event_free(event);
+	if (b->base)
+		event_base_free(b->base);
+	libevent_global_shutdown();
+	policy_free(policy);
+	return code;
+}
+
 static int purge(struct broker *b)
 {
 	struct store store;
@@ -371,7 +406,7 @@ static int purge(struct broker *b)
 	return error < 0 ? 1 : 0;
 }
 
-static int run(struct broker *b, enum mode mode)
+static int run(struct broker *b, enum mode mode, const char *name)
 {
 	struct launcher_options options = { .fetch = b->fetch_path, .module_dir = b->module_dir };
 	struct policy *policy = NULL;
@@ -383,18 +418,12 @@ static int run(struct broker *b, enum mode mode)
 		log_error("%s: %s", b->config_path, strerror(errno));
 		goto out;
 	}
-	options.fetch_uid = fetch_user();
-	if (geteuid() == 0 && options.fetch_uid == (uid_t)-1) {
-		log_error("the system user %s is missing (systemd-sysusers, or make deps)", LAUNCHER_USER_FETCH);
-		goto out;
-	}
-	b->fetch_uid = options.fetch_uid;
 	b->launcher = launcher_start(&options, &b->launcher_pid);
 	if (b->launcher < 0) {
 		log_error("the launcher cannot be started: %s", strerror(-b->launcher));
 		goto out;
 	}
-	policy = load_policy(b, &errors);
+	policy = find_fetch_user(b) ? load_policy(b, &errors) : NULL;
 	if (!policy) {
 		log_errors(&errors);
 	} else if (mode == CHECK) {
@@ -402,7 +431,7 @@ static int run(struct broker *b, enum mode mode)
 		policy_free(policy);
 		code = 0;
 	} else {
-		code = serve(b, policy);
+		code = mode == DIRECT ? serve_once(b, policy, name) : serve(b, policy);
 	}
 	close(b->launcher);
 out:
@@ -414,7 +443,7 @@ out:
 static void __attribute__((noreturn)) usage(int code)
 {
 	dprintf(code ? 2 : 1,
-		"usage: keyfobd [--config FILE] [--socket PATH] [--log LEVEL] [--syslog] [--check | --purge]\n"
+		"usage: keyfobd [--config FILE] [--socket PATH] [--log LEVEL] [--syslog] [--check | --purge | --direct NAME]\n"
 		"The credential broker. See keyfobd(8).\n"
 		"  --config FILE   configuration; conf.d/*.conf beside it is read too (" CONFIG_DEFAULT ")\n"
 		"  --socket PATH   request socket (" WIRE_SOCKET_DEFAULT ")\n"
@@ -422,6 +451,7 @@ static void __attribute__((noreturn)) usage(int code)
 		"  --syslog        log to syslog, not to stderr\n"
 		"  --check         check the configuration and end: 0 good, 1 not\n"
 		"  --purge         revoke every key that the broker of this socket keeps, and end\n"
+		"  --direct NAME   one fetch, answered as a reply frame on stdout (for keyfob get --direct)\n"
 		"  --version, --help\n");
 	exit(code);
 }
@@ -431,10 +461,11 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "socket", required_argument, NULL, 's' }, { "log", required_argument, NULL, 'l' },
 		{ "syslog", no_argument, NULL, 'y' }, { "check", no_argument, NULL, 'k' }, { "purge", no_argument, NULL, 'p' },
+		{ "direct", required_argument, NULL, 'd' },
 		{ "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' }, { 0 },
 	};
 	static struct broker broker;
-	const char *config = secure_getenv("KEYFOB_CONFIG"), *socket_path = secure_getenv("KEYFOB_SOCKET");
+	const char *config = secure_getenv("KEYFOB_CONFIG"), *socket_path = secure_getenv("KEYFOB_SOCKET"), *name = NULL;
 	enum mode mode = SERVE;
 	bool to_syslog = false;
 	int level = LOG_INFO, option;
@@ -446,6 +477,7 @@ int main(int argc, char **argv)
 		case 'y': to_syslog = true; break;
 		case 'k': mode = CHECK; break;
 		case 'p': mode = PURGE; break;
+		case 'd': mode = DIRECT; name = optarg; break;
 		case 'v': puts("keyfobd " KEYFOB_VERSION); return 0;
 		case 'h': usage(0);
 		case 'l':
@@ -461,9 +493,9 @@ int main(int argc, char **argv)
 	log_open("keyfobd", to_syslog, level);
 	broker.config_path = strdup(config ? config : CONFIG_DEFAULT);
 	broker.socket_path = socket_path ? socket_path : WIRE_SOCKET_DEFAULT;
-	if (mode != CHECK && geteuid() != 0) {
+	if ((mode == SERVE || mode == PURGE) && geteuid() != 0) {
 		log_error("must be started as root; it gives up what it does not need");
 		return 1;
 	}
-	return mode == PURGE ? purge(&broker) : run(&broker, mode);
+	return mode == PURGE ? purge(&broker) : run(&broker, mode, name);
 }

@@ -61,24 +61,15 @@ static void reset_signals(void)
 		signal(i, SIG_DFL);
 }
 
-/* For good: with all three ids of another user the kernel takes the capabilities too. */
-static int become(uid_t uid)
+/* For good: with all three ids of another user the kernel takes the capabilities too. Without root we are who we are. */
+static bool become(const struct passwd *user)
 {
-	struct passwd *user;
-
-	if (geteuid() != 0)
-		return 0;
-	errno = 0;
-	user = getpwuid(uid);
-	if (!user)
-		return errno ? -errno : -ENOENT;
-	if (uid == 0 || initgroups(user->pw_name, user->pw_gid) < 0 || setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-	    setresuid(uid, uid, uid) < 0)
-		return errno ? -errno : -EPERM;
-	return 0;
+	return geteuid() != 0 || (user && user->pw_uid != 0 && initgroups(user->pw_name, user->pw_gid) == 0 &&
+					 setresgid(user->pw_gid, user->pw_gid, user->pw_gid) == 0 &&
+					 setresuid(user->pw_uid, user->pw_uid, user->pw_uid) == 0);
 }
 
-static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, uid_t uid, int fd, const char *describe)
+static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, const struct passwd *user, int fd, const char *describe)
 {
 	char *argv[6] = { (char *)(uintptr_t)l->options->fetch, (char *)(uintptr_t)"--module-dir",
 		(char *)(uintptr_t)l->options->module_dir, (char *)(uintptr_t)(describe ? "--describe" : NULL), (char *)(uintptr_t)describe, NULL };
@@ -86,7 +77,7 @@ static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, uid_t
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	reset_signals();
-	if (setsid() < 0 || null < 0 || become(uid) < 0 || dup2(describe ? null : fd, 0) < 0 || dup2(fd, 1) < 0 || dup2(null, 2) < 0 ||
+	if (setsid() < 0 || null < 0 || !become(user) || dup2(describe ? null : fd, 0) < 0 || dup2(fd, 1) < 0 || dup2(null, 2) < 0 ||
 	    chdir("/") < 0)
 		_exit(126);
 	close_range(3, ~0u, 0);
@@ -184,7 +175,7 @@ static void start(struct launcher *l, struct reader *r, int fd)
 {
 	uint8_t request = reader_u8(r);
 	uint32_t id = request == LAUNCHER_FETCH ? reader_u32(r) : 0;
-	uid_t uid = request == LAUNCHER_FETCH ? reader_u32(r) : l->options->fetch_uid;
+	uid_t uid = request == LAUNCHER_FETCH ? reader_u32(r) : 0;
 	char module[WIRE_NAME_MAX + 1] = "";
 	pid_t pid;
 
@@ -196,9 +187,10 @@ static void start(struct launcher *l, struct reader *r, int fd)
 	if (pid == 0) {
 		if (request == LAUNCHER_LOOKUP)
 			answer_lookup(r, fd);
-		if (request == LAUNCHER_DESCRIBE)
-			alarm(HELPER_SECONDS);
-		exec_fetch(l, uid, fd, request == LAUNCHER_DESCRIBE ? module : NULL);
+		if (request == LAUNCHER_FETCH)
+			exec_fetch(l, getpwuid(uid), fd, NULL);
+		alarm(HELPER_SECONDS);
+		exec_fetch(l, getpwnam(LAUNCHER_USER_FETCH), fd, module);
 	}
 	if (pid > 0)
 		remember(l, pid, id, request == LAUNCHER_FETCH);

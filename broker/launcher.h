@@ -41,7 +41,6 @@ enum launcher_event {
 struct launcher_options {
 	const char *fetch;	/* keyfob-fetch, absolute */
 	const char *module_dir;	/* absolute */
-	uid_t fetch_uid;	/* of keyfob-fetch, for describing modules */
 };
 
 /* Fork it. Returns a socket to it, or a negative errno. Its pid is put in *pid. */

@@ -249,8 +249,6 @@ static void resolve(struct policy *policy, const struct policy_source *source, s
 
 			if (p->run_as_name)
 				check_run_as(c, p, found, &at);
-			else if (!found)
-				policy_error(&at, "the system user %s is missing (systemd-sysusers, or make deps)", LAUNCHER_USER_FETCH);
 		}
 	}
 out:

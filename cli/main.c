@@ -10,6 +10,7 @@ static const struct cli_option get_options[] = {
 	{ "json", NULL, "token, expires_at and credential as JSON" },
 	{ "header", NULL, "as a line \"Authorization: Bearer TOKEN\"" },
 	{ "format", "FORM", "exec-credential (Kubernetes), google (executable-sourced) or git" },
+	{ "direct", NULL, "one sandboxed fetch, without a broker and a keyring; nothing is stored" },
 	{ 0 },
 };
 

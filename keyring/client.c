@@ -76,12 +76,23 @@ static int read_error(uint8_t code, struct reader *r, char *message, size_t size
 	return -code;
 }
 
+int client_read_reply(const struct buffer *reply, struct reader *r, char *message, size_t size)
+{
+	uint8_t version, code;
+
+	reader_init(r, reply->data, reply->length);
+	version = reader_u8(r);
+	code = reader_u8(r);
+	if (version == WIRE_VERSION && code == 0 && !r->failed)
+		return 0;
+	return read_error(version == WIRE_VERSION ? code : UINT8_MAX, r, message, size);
+}
+
 int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r,
 	char *message, size_t size)
 {
 	struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
 	struct buffer request;
-	uint8_t version, code;
 	int fd, error;
 
 	message[0] = 0;
@@ -106,10 +117,5 @@ int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeou
 		snprintf(message, size, "the broker at %s broke off: %s", client_socket(), strerror(-error));
 		return error == -EMSGSIZE ? KEYFOB_EINVAL : KEYFOB_EBROKER;
 	}
-	reader_init(r, reply->data, reply->length);
-	version = reader_u8(r);
-	code = reader_u8(r);
-	if (version == WIRE_VERSION && code == 0 && !r->failed)
-		return 0;
-	return read_error(version == WIRE_VERSION ? code : UINT8_MAX, r, message, size);
+	return client_read_reply(reply, r, message, size);
 }

@@ -23,4 +23,7 @@ void client_set_socket(const char *path);
 int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r,
 	char *message, size_t size);
 
+/* Read the head of a reply frame. Returns as client_call() does. */
+int client_read_reply(const struct buffer *reply, struct reader *r, char *message, size_t size);
+
 #endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many readers through libkeyfob. links: keyring/keyctl keyring/lookup keyring/client keyring/keyfob common/buffer common/wire
+ * libs: libkeyutils
+ *
+ *   crowd once COUNT NAME          COUNT processes ask at the same moment
+ *   crowd loop COUNT NAME SECONDS  COUNT processes ask over and over, each now and then with a new handle
+ *
+ * Prints "asked A got G missed M gaps P tokens T". A reader missed a token when
+ * it got none although the one it had last was still good; else it is a gap.
+ * The first few failures are told on stderr.
+ */
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "keyring/keyfob.h"
+
+#define TOKENS_MAX 4096
+#define PAUSE_US 10000
+#define NEW_HANDLE_EVERY 16
+#define MARGIN 1	/* seconds before its end at which a short-lived token leaves the keyring */
+
+static struct {
+	atomic_int ready;
+	atomic_int go;
+	atomic_long asked, got, missed, gaps;
+	atomic_int tokens;
+	atomic_uint_least64_t token[TOKENS_MAX];	/* hashes of those seen */
+} *shared;
+
+/* FNV-1a: to tell tokens apart, never 0. */
+static uint64_t hash(const char *text)
+{
+	uint64_t h = 14695981039346656037u;
+
+	for (; *text; text++)
+		h = (h ^ (unsigned char)*text) * 1099511628211u;
+	return h ? h : 1;
+}
+
+static void note(const char *token)
+{
+	uint64_t h = hash(token);
+
+	for (int i = 0; i < TOKENS_MAX; i++) {
+		uint64_t none = 0;
+
+		if (shared->token[i] == h)
+			return;
+		if (shared->token[i] == 0 && atomic_compare_exchange_strong(&shared->token[i], &none, h)) {
+			shared->tokens++;
+			return;
+		}
+		if (none == h)
+			return;
+	}
+}
+
+/* Returns when the token given ends; last where there was none. */
+static time_t ask(struct keyfob *kf, const char *name, time_t last)
+{
+	struct keyfob_token *token = NULL;
+	char why[256];
+	int error = keyfob_get(kf, name, &token);
+
+	shared->asked++;
+	if (error == 0) {
+		last = keyfob_token_expires(token);
+		shared->got++;
+		note(keyfob_token_value(token));
+		keyfob_token_free(&token);
+		return last;
+	}
+	keyfob_message(kf, why, sizeof(why));
+	if (time(NULL) < last - MARGIN) {
+		if (shared->missed++ < 5)
+			fprintf(stderr, "crowd: missed: %s: %s\n", keyfob_strerror(error), why);
+	} else if (shared->gaps++ < 5) {
+		fprintf(stderr, "crowd: %s: %s\n", keyfob_strerror(error), why);
+	}
+	return last;
+}
+
+static void __attribute__((noreturn)) reader(const char *name, time_t seconds)
+{
+	struct keyfob *kf = NULL;
+	time_t last = 0, end = 0;
+	int turn = 0;
+
+	if (keyfob_open(&kf) < 0)
+		_exit(1);
+	shared->ready++;
+	while (!shared->go)
+		usleep(200);
+	end = time(NULL) + seconds;
+	do {
+		last = ask(kf, name, last);
+		if (seconds)
+			usleep(PAUSE_US);
+		if (++turn % NEW_HANDLE_EVERY == 0) {
+			keyfob_close(&kf);
+			if (keyfob_open(&kf) < 0)
+				_exit(1);
+		}
+	} while (time(NULL) < end);
+	keyfob_close(&kf);
+	_exit(0);
+}
+
+int main(int argc, char **argv)
+{
+	int count = argc > 2 ? atoi(argv[2]) : 0, failed = 0, status;
+	time_t seconds = argc > 4 && strcmp(argv[1], "loop") == 0 ? atoi(argv[4]) : 0;
+
+	if (argc < 4)
+		return 2;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return 1;
+	for (int i = 0; i < count; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			reader(argv[3], seconds);
+		if (pid < 0) {
+			perror("crowd: fork");
+			count = i;
+		}
+	}
+	while (shared->ready < count)
+		usleep(1000);
+	shared->go = 1;
+	while (wait(&status) > 0)
+		failed += status != 0;
+	printf("asked %ld got %ld missed %ld gaps %ld tokens %d\n", (long)shared->asked, (long)shared->got, (long)shared->missed,
+		(long)shared->gaps, (int)shared->tokens);
+	return failed ? 1 : 0;
+}
