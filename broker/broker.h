@@ -55,6 +55,7 @@ struct credential {
 
 	struct fetch *fetch;	/* at most one */
 	size_t provider;	/* which line it is on */
+	struct credential *waits_for;	/* whose token that line needs first */
 	bool forced;		/* fetch even though the token is good */
 	int64_t next_try;	/* ms since the epoch, while backing off; else 0 */
 	unsigned int failed_in_row;
@@ -183,6 +184,8 @@ struct conn {
 	struct buffer lines;
 };
 int serve_start(struct broker *b, int listener);
+/* The policy is a new one: end each try, which reads the old one, and the wait of whoever is not allowed any more. */
+void serve_reloaded(struct broker *b);
 void serve_stop(struct broker *b);
 /* Answer and close. conn is gone afterwards. */
 void conn_reply_token(struct conn *conn, struct credential *c);

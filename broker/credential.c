@@ -25,6 +25,7 @@
 #define REJECT_EVERY 10
 
 static void start_pass(struct credential *c);
+static void try_provider(struct credential *c);
 
 struct credential *credential_find(struct broker *b, const char *name)
 {
@@ -116,7 +117,7 @@ static bool is_wanted(const struct credential *c)
 
 int64_t credential_due(const struct credential *c)
 {
-	if (c->fetch || !is_wanted(c))
+	if (c->fetch || c->waits_for || !is_wanted(c))
 		return INT64_MAX;
 	if (c->next_try)
 		return c->next_try;
@@ -127,7 +128,7 @@ int64_t credential_due(const struct credential *c)
 
 void credential_tick(struct credential *c)
 {
-	if (!c->fetch)
+	if (!c->fetch && !c->waits_for)
 		start_pass(c);
 }
 
@@ -337,8 +338,61 @@ static void on_fetched(void *arg, const struct wire_result *result, const char *
 	schedule_arm(c->broker);
 }
 
+/* The credential whose token this provider line hands over, if it must be fetched first. */
+static struct credential *missing_source(const struct credential *c)
+{
+	const struct policy_provider *p = &c->policy->providers[c->provider];
+
+	for (size_t i = 0; i < p->count; i++) {
+		struct credential *source = p->settings[i].type == KEYFOB_OPTION_CREDENTIAL ? credential_find(c->broker, p->settings[i].value) : NULL;
+
+		if (source && !is_fresh(source))
+			return source;
+	}
+	return NULL;
+}
+
+static void report_source(struct credential *c, const struct credential *source)
+{
+	struct wire_result failure = { .class = source->error.class, .retry_after = source->error.retry_after };
+
+	snprintf(failure.text, sizeof(failure.text), "credential %s: %.900s", source->name, source->error.text);
+	credential_fetched(c, &failure, NULL, 0);
+}
+
+/* The source's pass is over: those that wait for it go on, or fail with its reason. */
+static void resume_dependents(struct credential *source)
+{
+	struct broker *b = source->broker;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct credential *c = b->credentials[i];
+
+		if (c->waits_for != source)
+			continue;
+		c->waits_for = NULL;
+		if (credential_is_valid(source))
+			try_provider(c);
+		else
+			report_source(c, source);
+	}
+}
+
 static void try_provider(struct credential *c)
 {
+	struct credential *source = missing_source(c);
+
+	if (source && source->next_try > now_ms() && !source->fetch && !credential_is_valid(source)) {
+		report_source(c, source);
+		return;
+	}
+	if (source && source->next_try <= now_ms()) {
+		c->waits_for = source;
+		/* One that is valid, but near its end, is renewed first too. */
+		source->forced = true;
+		schedule_arm(c->broker);
+		return;
+	}
 	c->fetch = fetch_start(c->broker, c->policy, &c->policy->providers[c->provider], on_fetched, NULL, c);
 	if (!c->fetch) {
 		struct wire_result failure = { .class = KEYFOB_CLASS_TRANSIENT, .text = "out of memory" };
@@ -422,6 +476,7 @@ void credential_fetched(struct credential *c, const struct wire_result *result, 
 			c->next_try = (int64_t)c->record.expires * 1000;
 		readers_publish(c);
 		serve_waiters(c, true);
+		resume_dependents(c);
 		return;
 	}
 	note_failure(c, result);
@@ -433,6 +488,7 @@ void credential_fetched(struct credential *c, const struct wire_result *result, 
 	c->forced = false;
 	back_off(c);
 	serve_waiters(c, false);
+	resume_dependents(c);
 }
 
 /* --- taking away -------------------------------------------------------------------- */
@@ -568,6 +624,7 @@ void credential_apply_policy(struct broker *b, struct policy *policy)
 		struct credential *c = old_list[i];
 		const struct policy_credential *now = policy_find(policy, c->name);
 
+		c->waits_for = NULL;
 		/* A fetch that runs reads the old policy. Who waits for it waits for the next. */
 		if (c->fetch) {
 			fetch_cancel(c->fetch);
@@ -587,6 +644,7 @@ void credential_apply_policy(struct broker *b, struct policy *policy)
 		store_each_credential(&b->store, revoke_stray_master, b);
 		store_each_copy(&b->store, adopt_copy, b);
 	}
+	serve_reloaded(b);
 	free(old_list);
 	policy_free(old_policy);
 	readers_check(b);

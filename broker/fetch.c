@@ -111,6 +111,48 @@ static void take_result(struct fetch *f, struct reader *r)
 	finish(f, &result, token, length);
 }
 
+/* Another credential's token, by a pipe: it has room for the largest. Returns 0 or a negative errno. */
+static int send_token(struct fetch *f, const struct policy_setting *setting)
+{
+	struct credential *source = credential_find(f->broker, setting->value);
+	struct buffer token, frame;
+	int fds[2], error;
+
+	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	buffer_init(&token, WIRE_TOKEN_MAX + 2048);
+	buffer_init(&frame, WIRE_MAX);
+	error = source ? credential_token(source, &token) : -ENOKEY;
+	if (error == 0 && write(fds[1], token.data, token.length) != (ssize_t)token.length)
+		error = -EIO;
+	close(fds[1]);
+	buffer_put_text(&frame, setting->name);
+	buffer_put_text(&frame, error < 0 ? "has no token at hand" : "");
+	error = wire_send(f->fd, &frame, error < 0 ? -1 : fds[0]);
+	close(fds[0]);
+	buffer_free(&token);
+	buffer_free(&frame);
+	return error;
+}
+
+/* Its sandbox is up: now, and not before, it gets what it must not leak. */
+static bool send_secrets(struct fetch *f)
+{
+	for (size_t i = 0; i < f->provider->count; i++) {
+		const struct policy_setting *setting = &f->provider->settings[i];
+		int error = 0;
+
+		if (setting->is_secret)
+			error = setting->type == KEYFOB_OPTION_CREDENTIAL ? send_token(f, setting) :
+				launcher_secret(f->broker->launcher, setting->name, setting->value, f->fd);
+		if (error < 0) {
+			fail(f, KEYFOB_CLASS_TRANSIENT, "%s cannot be handed over: %s", setting->name, strerror(-error));
+			return false;
+		}
+	}
+	return true;
+}
+
 /* Returns false when the fetch is gone. */
 static bool take_frame(struct fetch *f, const struct buffer *frame)
 {
@@ -120,8 +162,10 @@ static bool take_frame(struct fetch *f, const struct buffer *frame)
 	reader_init(&r, frame->data, frame->length);
 	switch (reader_u8(&r)) {
 	case WIRE_FETCH_READY:
+		if (f->ready)
+			break;
 		f->ready = true;
-		return true;
+		return send_secrets(f);
 	case WIRE_FETCH_LINE:
 		reader_text(&r, line, sizeof(line));
 		if (!r.failed && f->tell)
@@ -131,9 +175,10 @@ static bool take_frame(struct fetch *f, const struct buffer *frame)
 		take_result(f, &r);
 		return false;
 	default:
-		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch sent a frame that is not known");
-		return false;
+		break;
 	}
+	fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch sent a frame that is not known");
+	return false;
 }
 
 /* Read what is there. Returns false when the fetch is gone. */
@@ -234,6 +279,7 @@ static void put_request(struct buffer *b, const struct fetch *f)
 	for (size_t i = 0; i < p->count; i++) {
 		buffer_put_text(b, p->settings[i].name);
 		buffer_put_text(b, p->settings[i].value);
+		buffer_put_u8(b, p->settings[i].is_secret);
 	}
 	buffer_put_u32(b, (uint32_t)p->arguments);
 	for (size_t i = 0; i < p->arguments; i++)

@@ -42,6 +42,8 @@ struct fetch {
 	char module[WIRE_NAME_MAX + 1], credential[WIRE_NAME_MAX + 1];
 	struct keyfob_request request;
 	struct keyfob_setting settings[SETTINGS_MAX];
+	bool is_secret[SETTINGS_MAX];
+	struct keyfob_secret secrets[SETTINGS_MAX];
 	char *arguments[ARGUMENTS_MAX + 1];
 };
 
@@ -220,6 +222,7 @@ static bool read_lists(struct reader *r, struct fetch *fetch)
 	for (uint32_t i = 0; i < count && !r->failed; i++) {
 		fetch->settings[i].name = reader_dup(r, WIRE_MAX);
 		fetch->settings[i].value = reader_dup(r, WIRE_MAX);
+		fetch->is_secret[i] = reader_u8(r) != 0;
 	}
 	fetch->request.settings = fetch->settings;
 	fetch->request.count = count;
@@ -321,7 +324,7 @@ static bool enter(const struct fetch *fetch, const char *directory, struct wire_
 	int rc;
 
 	for (size_t i = 0; i < fetch->request.count; i++)
-		if (fetch->settings[i].value[0] == '/')
+		if (fetch->settings[i].value[0] == '/' && !fetch->is_secret[i])
 			readable[count++] = fetch->settings[i].value;
 	readable[count] = NULL;
 	rc = sandbox_enter(fetch->sandbox, directory, readable, why, sizeof(why));
@@ -334,6 +337,72 @@ static bool enter(const struct fetch *fetch, const char *directory, struct wire_
 	if (why[0] && fetch->request.tell)
 		tell(why);
 	return true;
+}
+
+/* --- secrets --- */
+
+static char *read_secret(int fd, size_t *length)
+{
+	char *content = calloc(1, WIRE_SECRET_MAX + 1);
+	ssize_t got = 0;
+
+	*length = 0;
+	while (content && *length < WIRE_SECRET_MAX && (got = read(fd, content + *length, WIRE_SECRET_MAX - *length)) > 0)
+		*length += (size_t)got;
+	if (content && got < 0) {
+		explicit_bzero(content, *length);
+		free(content);
+		content = NULL;
+	}
+	return content;
+}
+
+/* One frame for each secret setting, in any order. */
+static bool receive_secret(struct fetch *fetch, struct wire_result *result)
+{
+	struct keyfob_secret *secret = &fetch->secrets[fetch->request.secret_count];
+	char name[64] = "", error[WIRE_TEXT_MAX] = "";
+	struct buffer frame;
+	struct reader r;
+	int fd = -1;
+
+	buffer_init(&frame, WIRE_MAX);
+	if (wire_receive(channel, &frame, &fd) == 0) {
+		reader_init(&r, frame.data, frame.length);
+		reader_text(&r, name, sizeof(name));
+		reader_text(&r, error, sizeof(error));
+	}
+	buffer_free(&frame);
+	for (size_t i = 0; i < fetch->request.count && fd >= 0; i++) {
+		if (fetch->is_secret[i] && strcmp(fetch->settings[i].name, name) == 0) {
+			secret->name = fetch->settings[i].name;
+			secret->value = read_secret(fd, &secret->length);
+		}
+	}
+	for (size_t i = 0; i < fetch->request.count; i++)
+		if (!secret->value && strcmp(fetch->settings[i].name, name) == 0)
+			fail(result, KEYFOB_CLASS_CONFIG, "%s=%s %s", name, fetch->settings[i].value, *error ? error : "cannot be read");
+	if (fd >= 0)
+		close(fd);
+	if (!secret->value && !result->text[0])
+		fail(result, KEYFOB_CLASS_TRANSIENT, "a secret was not handed over");
+	fetch->request.secret_count += secret->value != NULL;
+	return secret->value != NULL;
+}
+
+static bool receive_secrets(struct fetch *fetch, struct wire_result *result)
+{
+	fetch->request.secrets = fetch->secrets;
+	for (size_t i = 0; i < fetch->request.count; i++)
+		if (fetch->is_secret[i] && !receive_secret(fetch, result))
+			return false;
+	return true;
+}
+
+static void wipe_secrets(struct fetch *fetch)
+{
+	for (size_t i = 0; i < fetch->request.secret_count; i++)
+		explicit_bzero((char *)(uintptr_t)fetch->secrets[i].value, fetch->secrets[i].length);
 }
 
 /* --- the reply --- */
@@ -463,7 +532,7 @@ static void obtain(struct fetch *fetch, const char *directory, struct keyfob_rep
 {
 	const struct keyfob_module *module;
 
-	if (!enter(fetch, directory, result))
+	if (!enter(fetch, directory, result) || !receive_secrets(fetch, result))
 		return;
 	module = load(directory, fetch->module, result);
 	if (!module)
@@ -476,6 +545,7 @@ static void obtain(struct fetch *fetch, const char *directory, struct keyfob_rep
 	if (fetch->request.kind == KEYFOB_KIND_DEFAULT)
 		fetch->request.kind = module->kind;
 	module->obtain(&fetch->request, reply);
+	wipe_secrets(fetch);
 	judge(fetch, reply, result);
 }
 

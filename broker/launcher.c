@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -145,6 +147,43 @@ static void __attribute__((noreturn)) answer_lookup(struct reader *r, int fd)
 	_exit(wire_send(fd, &answer, -1) == 0 ? 0 : 1);
 }
 
+/* NULL, or why not. The descriptor is the fetch's only way to it: the file itself is closed to that user. */
+static const char *open_secret(const char *path, int *fd)
+{
+	struct stat st;
+
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	if (*fd < 0 || fstat(*fd, &st) < 0)
+		return errno == ELOOP ? "is a symbolic link" : strerror(errno);
+	if (!S_ISREG(st.st_mode))
+		return "is not a file";
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return "is not owned by root";
+	if (st.st_mode & (S_IWGRP | S_IRWXO))
+		return "may be written by its group or read by others (chmod 0600)";
+	return st.st_size > WIRE_SECRET_MAX ? "has more than 64 KiB" : NULL;
+}
+
+static void __attribute__((noreturn)) answer_secret(struct reader *r, int fd)
+{
+	char name[64], path[PATH_MAX];
+	struct buffer answer;
+	const char *error;
+	int secret = -1;
+
+	reset_signals();
+	alarm(HELPER_SECONDS);
+	reader_text(r, name, sizeof(name));
+	reader_text(r, path, sizeof(path));
+	if (!reader_done(r))
+		_exit(1);
+	error = open_secret(path, &secret);
+	buffer_init(&answer, WIRE_MAX);
+	buffer_put_text(&answer, name);
+	buffer_put_text(&answer, error);
+	_exit(send_patiently(fd, &answer, error ? -1 : secret) == 0 ? 0 : 1);
+}
+
 /* --- in the launcher ------------------------------------------------------------ */
 
 static void remember(struct launcher *l, pid_t pid, uint32_t id, bool is_fetch)
@@ -187,6 +226,8 @@ static void start(struct launcher *l, struct reader *r, int fd)
 	if (pid == 0) {
 		if (request == LAUNCHER_LOOKUP)
 			answer_lookup(r, fd);
+		if (request == LAUNCHER_SECRET)
+			answer_secret(r, fd);
 		if (request == LAUNCHER_FETCH)
 			exec_fetch(l, getpwuid(uid), fd, NULL);
 		alarm(HELPER_SECONDS);
@@ -285,7 +326,7 @@ static void serve(struct launcher *l, struct buffer *frame)
 	if (frame->length && frame->data[0] == LAUNCHER_KILL) {
 		reader_u8(&r);
 		end_fetch(l, reader_u32(&r));
-	} else if (frame->length && fd >= 0 && frame->data[0] <= LAUNCHER_LOOKUP) {
+	} else if (frame->length && fd >= 0 && frame->data[0] <= LAUNCHER_SECRET) {
 		start(l, &r, fd);
 	}
 	if (fd >= 0)
@@ -378,6 +419,20 @@ int launcher_kill(int launcher, uint32_t id)
 	buffer_put_u8(&b, LAUNCHER_KILL);
 	buffer_put_u32(&b, id);
 	error = send_patiently(launcher, &b, -1);
+	buffer_free(&b);
+	return error;
+}
+
+int launcher_secret(int launcher, const char *name, const char *path, int fetch_socket)
+{
+	struct buffer b;
+	int error;
+
+	buffer_init(&b, WIRE_MAX);
+	buffer_put_u8(&b, LAUNCHER_SECRET);
+	buffer_put_text(&b, name);
+	buffer_put_text(&b, path);
+	error = send_patiently(launcher, &b, fetch_socket);
 	buffer_free(&b);
 	return error;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The launcher: a child of keyfobd's that keeps the rights keyfobd gives up.
- * It takes fixed frames from keyfobd alone and does one of four things: start
- * a fetch as some user, describe a module, look names up, end a fetch.
+ * It takes fixed frames from keyfobd alone and does one of five things: start
+ * a fetch as some user, describe a module, look names up, hand a file of
+ * root's to a fetch, end a fetch.
  *
- * Frames to it: u8 request, fields, and for the first three one end of a
+ * Frames to it: u8 request, fields, and for the first four one end of a
  * socket pair, on which the answer comes. Frames from it: u8 event, u32 fetch
  * id, u32 pid or wait status.
  */
@@ -24,6 +25,7 @@ enum launcher_request {
 	LAUNCHER_FETCH = 1,	/* u32 id, u32 uid; the socket becomes the fetch's descriptors 0 and 1 */
 	LAUNCHER_DESCRIBE,	/* string module; the answer is keyfob-fetch's describe frame */
 	LAUNCHER_LOOKUP,	/* u32 count, (u8 kind, string name) -> u32 count, (u8 found, ...) */
+	LAUNCHER_SECRET,	/* string name, string path; the file's descriptor goes to the fetch behind the socket */
 	LAUNCHER_KILL,		/* u32 id */
 };
 
@@ -49,6 +51,7 @@ int launcher_start(const struct launcher_options *options, pid_t *pid);
 /* keyfobd's side. All return 0 or a negative errno. */
 int launcher_fetch(int launcher, uint32_t id, uid_t uid, int fetch_socket);
 int launcher_kill(int launcher, uint32_t id);
+int launcher_secret(int launcher, const char *name, const char *path, int fetch_socket);
 /* Send a request, with one frame as the answer; waits at most timeout_ms. For start, reload and root's questions. */
 int launcher_ask(int launcher, const struct buffer *request, int timeout_ms, struct buffer *answer);
 /* Send it, and give the socket on which the answer will come. */

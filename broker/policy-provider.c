@@ -186,6 +186,8 @@ static const char *check_value(const struct policy_option *option, const char *v
 		return config_seconds(value, &seconds) && seconds > 0 ? NULL : "a duration: 30s, 5m, 1h";
 	case KEYFOB_OPTION_FILE:
 		return value[0] == '/' ? NULL : "an absolute path";
+	case KEYFOB_OPTION_CREDENTIAL:
+		return wire_name_valid(value) ? NULL : "a credential's name";
 	case KEYFOB_OPTION_FLAG:
 		return strcmp(value, "yes") == 0 || strcmp(value, "no") == 0 ? NULL : "yes or no";
 	default:
@@ -265,6 +267,8 @@ static bool take_setting(struct policy_provider *p, const struct policy_module *
 		policy_error(at, "option %s must be %s", word, must);
 		return false;
 	}
+	p->settings[p->count].type = option->type;
+	p->settings[p->count].is_secret = option->type == KEYFOB_OPTION_CREDENTIAL || option->flags & KEYFOB_OPTION_SECRET;
 	p->settings[p->count].name = strdup(word);
 	p->settings[p->count].value = strdup(value);
 	return p->settings[p->count].name && p->settings[p->count++].value;
@@ -339,6 +343,13 @@ bool policy_parse_provider(struct policy *policy, const struct policy_source *so
 	provider->timeout = POLICY_TIMEOUT;
 	provider->run_as = (uid_t)-1;
 	ok = provider->line && provider->module && take_words(provider, m, words, count, at);
+	/* Code run as a user is that user's: it gets no secret that he may not read. */
+	for (size_t i = 0; ok && provider->run_as_name && i < provider->count; i++) {
+		if (provider->settings[i].is_secret) {
+			policy_error(at, "run_as and the secret option %s exclude each other", provider->settings[i].name);
+			ok = false;
+		}
+	}
 	if (ok && m->sandbox == KEYFOB_SANDBOX_EXEC && !provider->run_as_name) {
 		policy_error(at, "%s runs a program and must say as whom: run_as=USER", m->name);
 		ok = false;

@@ -256,6 +256,44 @@ out:
 	buffer_free(&answer);
 }
 
+/* --- credentials that stand on others ------------------------------------------------ */
+
+#define CHAIN_MAX 8
+
+/* Does the chain from here end? It does not when it is longer than any sensible one. */
+static bool chain_ends(const struct policy *policy, const struct policy_credential *c, unsigned int depth)
+{
+	if (depth > CHAIN_MAX)
+		return false;
+	for (size_t i = 0; i < c->provider_count; i++) {
+		for (size_t j = 0; j < c->providers[i].count; j++) {
+			const struct policy_setting *s = &c->providers[i].settings[j];
+			const struct policy_credential *next = s->type == KEYFOB_OPTION_CREDENTIAL ? policy_find(policy, s->value) : NULL;
+
+			if (next && !chain_ends(policy, next, depth + 1))
+				return false;
+		}
+	}
+	return true;
+}
+
+static void check_chains(const struct policy *policy, struct buffer *errors)
+{
+	for (size_t i = 0; i < policy->count; i++) {
+		const struct policy_credential *c = &policy->credentials[i];
+		struct policy_fault at = { c->file, c->line, errors };
+
+		for (size_t j = 0; j < c->provider_count; j++)
+			for (size_t k = 0; k < c->providers[j].count; k++)
+				if (c->providers[j].settings[k].type == KEYFOB_OPTION_CREDENTIAL &&
+				    !policy_find(policy, c->providers[j].settings[k].value))
+					policy_error(&at, "credential %s: %s=%s: there is no such credential", c->name,
+						c->providers[j].settings[k].name, c->providers[j].settings[k].value);
+		if (!chain_ends(policy, c, 0))
+			policy_error(&at, "credential %s stands on credentials that stand on it", c->name);
+	}
+}
+
 /* --- whole ------------------------------------------------------------------------ */
 
 static int by_name(const void *a, const void *b)
@@ -278,9 +316,9 @@ struct policy *policy_load(const char *path, const struct policy_source *source,
 
 		if (strcmp(section->type, "credential") == 0)
 			take_credential(policy, source, section, errors);
-		else if (strcmp(section->type, "default") == 0 && !*section->name && section->count)
-			policy_error(&at, "a key stands before the first section; write [credential NAME] above it");
-		else if (strcmp(section->type, "default") != 0 || *section->name)
+		else if (strcmp(section->type, "default") == 0 && !*section->name)
+			policy_error(&at, "a key stands before the first section, or in [default]; write [credential NAME] above it");
+		else
 			policy_error(&at, "there is no section [%s] (there is: [credential NAME])", section->type);
 	}
 	if (errors->length == 0 && !errors->failed && policy->count)
@@ -289,11 +327,14 @@ struct policy *policy_load(const char *path, const struct policy_source *source,
 		if (!define(&policy->credentials[i]))
 			policy_error(&(struct policy_fault){ policy->credentials[i].file, policy->credentials[i].line, errors },
 				"credential %s: its provider lines are too long", policy->credentials[i].name);
+	if (policy->count)
+		qsort(policy->credentials, policy->count, sizeof(*policy->credentials), by_name);
+	if (errors->length == 0)
+		check_chains(policy, errors);
 	if (errors->length || errors->failed) {
 		policy_free(policy);
 		return NULL;
 	}
-	qsort(policy->credentials, policy->count, sizeof(*policy->credentials), by_name);
 	return policy;
 }
 

@@ -38,6 +38,8 @@ struct policy_module {
 
 struct policy_setting {
 	char *name, *value;
+	uint8_t type;		/* enum keyfob_option_type */
+	bool is_secret;		/* the module gets what it stands for, not only its name */
 };
 
 struct policy_provider {

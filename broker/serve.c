@@ -514,6 +514,19 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
 	}
 }
 
+void serve_reloaded(struct broker *b)
+{
+	struct conn *conn, *next;
+
+	for (conn = b->conns; conn; conn = next) {
+		next = conn->next;
+		if (conn->fetch)
+			conn_reply_error(conn, KEYFOB_EAGAIN, 1, "the configuration was read afresh meanwhile");
+		else if (conn->credential && !may_have(conn, conn->credential))
+			conn_reply_error(conn, KEYFOB_EDENIED, 0, "uid %u is not allowed to have it any more", conn->peer.uid);
+	}
+}
+
 int serve_start(struct broker *b, int listener)
 {
 	listener_fd = listener;

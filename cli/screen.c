@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define INDENT 13		/* columns before the text, two of them blank and ten for a label */
 #define BAR_WIDE 20
@@ -245,7 +246,7 @@ static void put_readers(struct cli_screen *s, const struct cli_credential *c)
 
 	indent(s, "readers", PLAIN);
 	if (!c->count)
-		put_run(s, "root alone", 0, PLAIN);
+		put_run(s, geteuid() == 0 ? "root alone" : "only root sees them", 0, PLAIN);
 	for (size_t i = 0; i < c->count; i++) {
 		const struct cli_reader *reader = &c->readers[i];
 		struct buffer b;

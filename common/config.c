@@ -32,7 +32,11 @@ static bool check_directory(const char *path, struct buffer *errors)
 
 	snprintf(copy, sizeof(copy), "%s", path);
 	directory = dirname(copy);
-	if (stat(directory, &st) == 0 && is_safe(&st))
+	if (stat(directory, &st) < 0) {
+		buffer_printf(errors, "%s: %s\n", directory, strerror(errno));
+		return false;
+	}
+	if (is_safe(&st))
 		return true;
 	buffer_printf(errors, "%s: must be owned by root and not writable by group or others (chown root; chmod go-w)\n", directory);
 	return false;
@@ -158,7 +162,27 @@ static void check_first(const struct config *config, const struct config_section
 	}
 }
 
-static bool take_section(struct ini_cfgobj *ini, const char *path, const char *title, struct config *config, struct buffer *errors)
+/* The library tells where a key stands, but not where a section begins. */
+static unsigned int find_title(const struct buffer *content, const char *title)
+{
+	const char *at = (const char *)content->data, *end = at + content->length;
+	size_t length = strlen(title);
+
+	for (unsigned int line = 1; at < end; line++) {
+		const char *stop = memchr(at, '\n', (size_t)(end - at)), *begin = at;
+
+		stop = stop ? stop : end;
+		while (begin < stop && (*begin == ' ' || *begin == '\t'))
+			begin++;
+		if ((size_t)(stop - begin) >= length + 2 && *begin == '[' && memcmp(begin + 1, title, length) == 0 && begin[length + 1] == ']')
+			return line;
+		at = stop + 1;
+	}
+	return 1;
+}
+
+static bool take_section(struct ini_cfgobj *ini, const char *path, const struct buffer *content, const char *title, struct config *config,
+	struct buffer *errors)
 {
 	struct config_section *grown = reallocarray(config->sections, config->count + 1, sizeof(*grown)), section = { 0 };
 	size_t type = strcspn(title, " \t");
@@ -171,6 +195,8 @@ static bool take_section(struct ini_cfgobj *ini, const char *path, const char *t
 	section.name = strdup(name);
 	section.file = strdup(path);
 	if (section.type && section.name && section.file && take_entries(ini, title, &section)) {
+		if (!section.count)
+			section.line = find_title(content, title);
 		check_first(config, &section, errors);
 		grown[config->count++] = section;
 		return true;
@@ -203,7 +229,7 @@ static void load_file(const char *path, struct config *config, struct buffer *er
 	}
 	titles = ini_get_section_list(ini, &count, NULL);
 	for (int i = 0; titles && i < count; i++)
-		if (!take_section(ini, path, titles[i], config, errors))
+		if (!take_section(ini, path, &content, titles[i], config, errors))
 			buffer_printf(errors, "%s: out of memory\n", path);
 out:
 	ini_free_section_list(titles);
@@ -230,6 +256,7 @@ static void load_drop_ins(const char *path, struct config *config, struct buffer
 {
 	char copy[PATH_MAX], file[PATH_MAX + NAME_MAX + 16], directory[PATH_MAX + 8];
 	struct dirent **entries = NULL;
+	bool safe = false;
 	int count;
 
 	snprintf(copy, sizeof(copy), "%s", path);
@@ -239,7 +266,8 @@ static void load_drop_ins(const char *path, struct config *config, struct buffer
 		buffer_printf(errors, "%s: %s\n", directory, strerror(errno));
 	for (int i = 0; i < count; i++) {
 		snprintf(file, sizeof(file), "%s/%s", directory, entries[i]->d_name);
-		if (i > 0 || check_directory(file, errors))
+		safe = i == 0 ? check_directory(file, errors) : safe;
+		if (safe)
 			load_file(file, config, errors);
 		free(entries[i]);
 	}

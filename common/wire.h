@@ -43,9 +43,12 @@ enum wire_opcode {
  * keyfobd to keyfob-fetch, one frame on descriptor 0:
  * u8 version, u8 flags, u8 sandbox (enum keyfob_sandbox), string module,
  * string credential, string resource, u8 kind, u32 ttl (0: none), u32 timeout
- * in seconds, u32 count and (string name, string value) settings,
- * u32 count and string arguments.
+ * in seconds, u32 count and (string name, string value, u8 secret) settings,
+ * u32 count and string arguments. After READY, one frame for each secret
+ * setting: string name, string error; with a descriptor to read it from when
+ * the error is "".
  */
+#define WIRE_SECRET_MAX 65536
 #define WIRE_FETCH_EXCHANGE 0x01	/* tell the redacted exchange, for `keyfob try` */
 
 /* keyfob-fetch to keyfobd: u8 tag, fields. READY comes first, RESULT last and once. */

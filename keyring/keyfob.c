@@ -215,19 +215,22 @@ static int get_from_broker(struct keyfob *kf, const char *credential, struct key
 
 int keyfob_get(struct keyfob *kf, const char *credential, struct keyfob_token **token)
 {
+	struct keyfob_token *found;
 	int error = 0;
 
 	if (!kf || !credential || !token || !wire_name_valid(credential))
 		return KEYFOB_EINVAL;
 	pthread_mutex_lock(&kf->lock);
 	notice_changed_process(kf);
-	*token = get_remembered(kf, credential);
-	if (!*token)
-		error = get_from_keyring(kf, credential, token);
+	found = get_remembered(kf, credential);
+	if (!found)
+		error = get_from_keyring(kf, credential, &found);
 	pthread_mutex_unlock(&kf->lock);
 	/* Without the lock: a first fetch may take half a minute, and other credentials need not wait for it. */
 	if (error < 0 && error != KEYFOB_ENOMEM)
-		error = get_from_broker(kf, credential, token);
+		error = get_from_broker(kf, credential, &found);
+	if (error == 0)
+		*token = found;
 	return error;
 }
 

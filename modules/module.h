@@ -29,9 +29,11 @@ enum keyfob_option_type {
 	KEYFOB_OPTION_SECONDS,	/* a whole number of seconds, 's' may follow; m, h for minutes, hours */
 	KEYFOB_OPTION_FILE,	/* an absolute path */
 	KEYFOB_OPTION_FLAG,	/* yes or no */
+	KEYFOB_OPTION_CREDENTIAL,	/* another credential's name; its token is handed over as a secret */
 };
 
 #define KEYFOB_OPTION_REQUIRED 0x01
+#define KEYFOB_OPTION_SECRET 0x04	/* FILE: a file of root's; its content is handed over, see keyfob_secret() */
 #define KEYFOB_OPTION_ARGUMENTS 0x02	/* stands for the words after "--"; no name=value form */
 
 struct keyfob_option {
@@ -70,7 +72,14 @@ struct keyfob_setting {
 	const char *value;
 };
 
-/* Read-only; everything lives until obtain() returns. */
+/* What a secret option stands for: a file's content, or a token. */
+struct keyfob_secret {
+	const char *name;	/* of the option */
+	const char *value;	/* NUL-terminated; may hold any byte */
+	size_t length;
+};
+
+/* Read-only; everything lives until obtain() returns, and secrets are wiped then. */
 struct keyfob_request {
 	const char *credential;		/* its name, for messages */
 	const char *resource;		/* what the token is for; "" when none is configured */
@@ -78,6 +87,8 @@ struct keyfob_request {
 	unsigned int timeout;		/* seconds this attempt may take, in all */
 	size_t count;
 	const struct keyfob_setting *settings;	/* the options of the provider line, checked */
+	size_t secret_count;
+	const struct keyfob_secret *secrets;
 	char *const *arguments;		/* the words after "--", NULL-terminated; NULL when none */
 	/*
 	 * Tell one line of the exchange to whoever runs `keyfob try`. Never
@@ -123,6 +134,19 @@ static inline const char *keyfob_setting(const struct keyfob_request *request, c
 		if (strcmp(request->settings[i].name, name) == 0)
 			return request->settings[i].value;
 	return otherwise;
+}
+
+/* What a secret option stands for; NULL when it is not given. length may be NULL. */
+static inline const char *keyfob_secret(const struct keyfob_request *request, const char *name, size_t *length)
+{
+	for (size_t i = 0; i < request->secret_count; i++) {
+		if (strcmp(request->secrets[i].name, name) == 0) {
+			if (length)
+				*length = request->secrets[i].length;
+			return request->secrets[i].value;
+		}
+	}
+	return NULL;
 }
 
 /* Fail with a class and a line of text. */

@@ -12,7 +12,6 @@
  *
  * The socket is KEYFOB_SOCKET.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>

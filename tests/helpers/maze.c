@@ -5,7 +5,6 @@
  * takes WIDTH to the power of LAYERS steps; and SHOW keys to be looked at.
  * libs: libkeyutils
  */
-#include <errno.h>
 #include <keyutils.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,6 @@
  * SOCK_SEQPACKET socket passed as LISTEN_FDS says. Writes each notification
  * as a line to OUT, and "exit N" at the end. SIGHUP and SIGTERM are passed on.
  */
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -36,7 +36,7 @@ $3
 EOF
 }
 
-fault_line "unknown key" 'no key colour \(it has: description, resource,' 'colour = green'
+fault_line "unknown key" 'a credential has no key colour \(it has: description, resource,' 'colour = green'
 fault_line "unknown option" 'azure has no option tenant \(it has: .*client_id.*\)' 'provider = azure tenant=x'
 fault_line "option given twice" 'option client_id is given twice' 'provider = azure client_id=a client_id=b'
 fault_line "option of the wrong kind" 'option endpoint must be a URL: http://HOST' 'provider = azure endpoint=10.0.0.1'
@@ -49,7 +49,7 @@ fault_line "arguments where none belong" 'azure takes no words after --' 'provid
 fault_line "unknown module" 'module aws: .*aws\.so' 'provider = aws'
 fault_line "module name that climbs" "provider wants a module's name first" 'provider = ../azure'
 fault_line "empty provider line" "provider wants a module's name first" 'provider ='
-fault_line "program without its user" 'must say as whom: run_as=USER' "provider = callback-exec -- $DIR/bin/token"
+fault_line "program without its user" 'callback-exec runs a program and must say as whom: run_as=USER' "provider = callback-exec -- $DIR/bin/token"
 fault_line "callback without a program" 'callback-exec wants the words --' "provider = callback-exec run_as=$alice"
 fault_line "allow that is none" 'allow takes user:NAME and group:NAME, not "orders"' 'allow = orders'
 fault_line "token kind that is none" 'token is access or id' 'token = refresh'
@@ -99,6 +99,11 @@ provider = azure
 EOF
 faulty "key before any section" 'keyfob.conf:1: a key stands before the first section' <<EOF
 provider = azure
+EOF
+faulty "empty section" 'keyfob.conf:3: credential atlas has no provider line' <<EOF
+# nothing
+
+[credential atlas]
 EOF
 faulty "name with a slash" 'keyfob.conf:[0-9]+: \[credential a/b\]: a name has 1 to' <<EOF
 [credential a/b]
@@ -326,9 +331,9 @@ resource = api://going
 provider = azure endpoint=$CLOUD
 allow = user:$bob
 EOF
-keyfob reload >/dev/null
 fault 'path=imds&delay_ms=4000'
 before=$(requests imds)
+keyfob reload >/dev/null
 as "$alice" keyfob get slow >"$DIR/out/alice" 2>"$DIR/out/alice.err" & first=$!
 as "$bob" keyfob get slow >"$DIR/out/bob" 2>"$DIR/out/bob.err" & second=$!
 as "$bob" keyfob get going >/dev/null 2>"$DIR/out/going.err" & third=$!

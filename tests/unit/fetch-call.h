@@ -68,8 +68,11 @@ static void put_ask(struct buffer *b, const struct ask *ask)
 	buffer_put_u32(b, ask->ttl);
 	buffer_put_u32(b, ask->timeout ? ask->timeout : 20);
 	buffer_put_u32(b, count);
-	for (uint32_t i = 0; i < 2 * count; i++)
-		buffer_put_text(b, ask->settings[i]);
+	for (uint32_t i = 0; i < count; i++) {
+		buffer_put_text(b, ask->settings[2 * i]);
+		buffer_put_text(b, ask->settings[2 * i + 1]);
+		buffer_put_u8(b, 0);
+	}
 	buffer_put_u32(b, ask->argument ? 1 : 0);
 	if (ask->argument)
 		buffer_put_text(b, ask->argument);

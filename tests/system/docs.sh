@@ -1,0 +1,163 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What the pages say is what the programs do: options, keys, functions, events, examples, files.
+. "$(dirname "$0")/lib.sh"
+
+MAN=doc/man
+TEXTS="README.md CONTRIBUTING.md doc/PROTOCOL.md doc/SECURITY.md doc/OPERATING.md"
+
+lines() {
+	sort -u | sed '/^$/d'
+}
+
+# --- man pages ------------------------------------------------------------------
+for page in "$MAN"/*.[1358]; do
+	if target=$(sed -n 's/^\.so man3\///p' "$page") && [ -n "$target" ]; then
+		check "${page##*/} leads to a page that names it" grep -qE "^\.Nm $(basename "$page" .3)( ,)?$" "$MAN/$target"
+	else
+		is "${page##*/} is clean" "$(mandoc -T lint -W warning "$page" 2>&1)" ""
+	fi
+done
+
+# --- the library ------------------------------------------------------------------
+is "each exported function has a page, and no other" "$(basename -s .3 -a "$MAN"/keyfob_*.3 | lines)" \
+	"$(nm -D --defined-only "$KEYFOB_PREFIX/lib/libkeyfob.so" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | lines)"
+# The prototypes of a page: .Ft before .Fn, whose arguments stand in quotes.
+page_prototypes() {
+	cat "$MAN"/keyfob_*.3 | awk -F'"' '/^\.Ft / { type = $0; sub(/^\.Ft /, "", type); gsub(/"/, "", type) }
+		/^\.Fn .*"/ { split($1, word, " "); line = type " " word[2] "(" $2
+			for (i = 4; i <= NF; i += 2) line = line ", " $i
+			print line ")" }' | sed 's/\* /*/' | lines
+}
+is "the pages have the header's prototypes" "$(page_prototypes)" "$(sed -n 's/^\([a-z].*keyfob_[a-z]*(.*)\);$/\1/p' keyring/keyfob.h | lines)"
+for std in c99 c11 c17; do
+	check "keyfob.h compiles alone as $std" cc -x c -std=$std -pedantic-errors -Wall -Wextra -Werror -fsyntax-only keyring/keyfob.h
+done
+if command -v g++ >/dev/null; then
+	check "keyfob.h compiles alone as C++" g++ -x c++ -std=c++11 -pedantic-errors -Wall -Wextra -Werror -fsyntax-only keyring/keyfob.h
+else
+	skip "keyfob.h compiles alone as C++" "g++ is not installed"
+fi
+check "module.h compiles alone" cc -x c -std=c11 -Wall -Wextra -Werror -fsyntax-only modules/module.h
+
+# --- programs and their options ------------------------------------------------------
+options_in() {
+	grep -oE -- '--[a-z][a-z-]*' | lines
+}
+verbs() {
+	keyfob --help | sed -nE 's/^  ([a-z]+( list| show)?) .*/\1/p'
+}
+all_help() {
+	keyfob --help
+	verbs | while read -r verb; do
+		# shellcheck disable=SC2086
+		keyfob $verb --help
+	done
+}
+page_options() {
+	grep -oE '\bFl -[a-z][a-z-]*' "$MAN/$1" | sed 's/Fl /-/' | lines
+}
+is "keyfob's options are those of keyfob(1)" "$(all_help | options_in)" "$(page_options keyfob.1)"
+is "keyfob's verbs are those of keyfob(1)" "$(verbs | lines)" \
+	"$(sed -nE 's/^\.It Cm ([a-z]+( list| show)?)( .*)?$/\1/p' "$MAN/keyfob.1" | lines)"
+is "keyfobd's options are those of keyfobd(8)" "$(keyfobd --help | options_in)" "$(page_options keyfobd.8)"
+is "the emulator's options are those of keyfob-emulator(1)" "$(keyfob-emulator --help | options_in)" "$(page_options keyfob-emulator.1)"
+is "keyfob-fetch's options are those of keyfob-fetch(8)" "$("$KEYFOB_PREFIX/libexec/keyfob/keyfob-fetch" --help | options_in)" \
+	"$(page_options keyfob-fetch.8)"
+
+# --- configuration ---------------------------------------------------------------------
+# page_part FROM: from that heading to the next
+page_part() {
+	awk -v from="$1" '/^\.S[hs]/ { on = ($0 == from) } on' "$MAN/keyfob.conf.5"
+}
+page_keys=$(page_part '.Sh KEYS OF A CREDENTIAL' | sed -n 's/^\.It Ic //p' | lines)
+configure <<<$'[credential x]\nno_such_key = 1\nprovider = azure no_such_option=1'
+told=$(keyfobd --check --config "$CONFIG" 2>&1)
+is "the keys that keyfobd tells stand in keyfob.conf(5)" \
+	"$(sed -n 's/.*no key no_such_key (it has: \(.*\))$/\1/p' <<<"$told" | tr -d ' ' | tr ',' '\n' | lines)" "$page_keys"
+is "the keys that it takes are the same" "$(sed -n 's/.*strcmp(key, "\([a-z_]*\)").*/\1/p' broker/policy.c | lines)" "$page_keys"
+module_options() {
+	keyfob module show "$1" --json | jq -r '.options[] | select(.arguments | not).name' | lines
+}
+option_items() {
+	grep '^\.It' | grep -oE 'Cm [a-z_]+ Ns = ' | cut -d' ' -f2 | lines
+}
+is "the options that all modules have stand there" \
+	"$(sed -n 's/.*no option no_such_option (it has: \(.*\))$/\1/p' <<<"$told" | tr -d ' ' | tr ',' '\n' | lines)" \
+	"$({ page_part '.Sh PROVIDER LINES' | option_items; module_options azure; } | lines)"
+for module in $(keyfob module list --json | jq -r '.modules[].name'); do
+	is "the options of $module stand there" "$(page_part ".Ss $module" | option_items)" "$(module_options "$module")"
+	check "README names the module $module" grep -q "^| \`$module\` " README.md
+done
+# Examples with users that this host has.
+examples_pass() {
+	sed -E 's/user:[a-z]+/user:root/g; s/group:[a-z]+/group:root/g; s/run_as=[a-z]+/run_as=nobody/g' >"$CONFIG"
+	grep -q '^\[credential' "$CONFIG" && keyfobd --check --config "$CONFIG"
+}
+fenced() {
+	awk -v start="\`\`\`$1" '/^```/ { on = ($0 == start); next } on' "$2"
+}
+check "the examples of keyfob.conf(5) are good" examples_pass < <(page_part '.Sh EXAMPLES' | grep -v '^\.')
+check "those of README are good" examples_pass < <(fenced ini README.md)
+
+# --- examples in C ------------------------------------------------------------------------
+compiles() {
+	cat >"$DIR/example.c"
+	[ -s "$DIR/example.c" ] && cc -std=c11 -Wall -Wextra -Werror "-I$KEYFOB_PREFIX/include" -Imodules -fsyntax-only "$DIR/example.c"
+}
+check "README's program compiles" compiles < <(fenced c README.md)
+check "that of keyfob(3) does" compiles < <(awk '/^\.Bd/ { on = 1; next } /^\.Ed/ { on = 0 } on' "$MAN/keyfob.3" | sed 's/\\e/\\/g')
+check "the module of MODULES does" compiles < <(echo '#define _DEFAULT_SOURCE'; fenced c doc/MODULES.md)
+
+# --- commands that the texts name -------------------------------------------------------------
+# Between backticks, and lines of blocks, with or without a prompt.
+commands() {
+	# shellcheck disable=SC2086
+	{ grep -hoE '`(keyfob|keyfobd|keyfob-emulator|make) [^`]*`' $TEXTS | tr -d '`'
+		sed -nE 's/^ *([$#] )?((keyfob|keyfobd|keyfob-emulator|make) .*)$/\2/p' $TEXTS; } | sed 's/ *[|>#].*//' | lines
+}
+# command_exists WORD...: the verb and the options are those of the program
+command_exists() {
+	local program=$1 help verb
+	shift
+	if [ "$program" = make ]; then
+		for word; do
+			[[ $word = *=* || $word = -* ]] || grep -qE "^([a-z-]+ )*$word( [a-z-]+)*:" Makefile || return 1
+		done
+		return 0
+	fi
+	help=$("$program" --help | options_in)
+	if [ "$program" = keyfob ]; then
+		while [[ ${1:-} = --config || ${1:-} = --socket ]]; do shift 2; done
+		verb=${1:-}
+		[[ $verb = module ]] && verb="$1 ${2:-}"
+		[[ $verb = --* || $verb = help ]] || verbs | grep -qx "$verb" || return 1
+		# shellcheck disable=SC2086
+		[[ $verb = --* || $verb = help ]] || help=$(keyfob $verb --help | options_in; echo --help)
+	fi
+	for word; do
+		[[ $word != --* ]] || grep -qx -- "${word%%=*}" <<<"$help" || return 1
+	done
+}
+count=0
+while read -r -a words; do
+	count=$((count + 1))
+	check "there is: ${words[*]}" command_exists "${words[@]}"
+done < <(commands)
+[ "$count" -ge 10 ] && pass "the texts name commands" || fail "the texts name commands" "only $count were found"
+check_not "a verb that is not there is noticed" command_exists keyfob frobnicate
+check_not "an option that is not there is noticed" command_exists keyfob get atlas --frobnicate
+check_not "a target that is not there is noticed" command_exists make frobnicate
+
+# --- files, events, requests that the texts name ----------------------------------------------
+# shellcheck disable=SC2086
+is "every file that the texts name is there" "$(grep -hoE '\b(broker|cli|common|doc|emulator|examples|keyring|modules|packaging|tests|verify)/[A-Za-z0-9_./-]*[A-Za-z0-9]' \
+	$TEXTS | lines | while read -r path; do [ -e "$path" ] || echo "$path"; done)" ""
+is "OPERATING lists the events that the broker logs" "$(sed -nE 's/^\| `([a-z-]+)` \|.*\| (err|warning|notice|info|debug) .*/\1/p' doc/OPERATING.md | lines)" \
+	"$(grep -ohE 'event=[a-z-]+' broker/*.c | cut -d= -f2 | lines)"
+is "PROTOCOL numbers the requests as they are" "$(sed -nE 's/^\| ([0-9]+) \| ([A-Z]+) \|.*/\1 \2/p' doc/PROTOCOL.md)" \
+	"$(awk '/^enum wire_opcode/ { on = 1; next } /^}/ { on = 0 } on && match($1, /^WIRE_[A-Z]+/) { print ++n, substr($1, 6, RLENGTH - 5) }' common/wire.h)"
+for code in 0 1 2 3 4 5 6 7 8; do
+	check "README and OPERATING tell exit code $code" sh -c "grep -q '^| $code |' README.md && grep -q '^| $code |' doc/OPERATING.md"
+done
+finish
