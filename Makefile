@@ -36,7 +36,8 @@ broker_objs  := $(patsubst %.c,%,$(filter-out broker/keyfob-fetch.c broker/keyfo
                 keyring/keyctl keyring/store common/buffer common/wire common/log common/config
 cli_objs     := $(patsubst %.c,%,$(wildcard cli/*.c)) verify/jwt $(lookup_objs) common/buffer common/wire common/log
 emulator_objs:= $(patsubst %.c,%,$(wildcard emulator/*.c))
-module_names := $(if $(wildcard modules/azure.c),azure) $(if $(wildcard modules/gcp.c),gcp) $(if $(wildcard modules/callback-exec.c),callback-exec)
+module_names := azure gcp callback-exec oauth2 file k8s
+module_names := $(filter $(module_names),$(basename $(notdir $(wildcard modules/*.c))))
 module_shared:= modules/expiry modules/json modules/report common/buffer
 
 programs := $(O)/bin/keyfobd $(O)/bin/keyfob-fetch $(O)/bin/keyfob $(O)/bin/keyfob-emulator
@@ -89,7 +90,12 @@ $(O)/bin/keyfob-emulator: $(call obj,$(emulator_objs))
 	$(link) -pie -o $@ $^ $(call pc,libevent_extra libevent_core libcrypto jansson)
 
 # What only some of the modules need.
-$(O)/lib/keyfob/modules/azure.so $(O)/lib/keyfob/modules/gcp.so: $(call obj,modules/http)
+$(O)/lib/keyfob/modules/azure.so: $(call obj,$(basename $(wildcard modules/azure-*.c)))
+$(O)/lib/keyfob/modules/gcp.so: $(call obj,$(basename $(wildcard modules/gcp-*.c)))
+$(O)/lib/keyfob/modules/azure.so $(O)/lib/keyfob/modules/gcp.so $(O)/lib/keyfob/modules/oauth2.so: \
+	$(call obj,modules/http $(basename $(wildcard modules/assertion.c modules/token-endpoint.c)))
+$(O)/lib/keyfob/modules/k8s.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
+$(O)/lib/keyfob/modules/file.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
 $(O)/lib/keyfob/modules/callback-exec.so: $(call obj,modules/exec-output)
 
 $(O)/lib/keyfob/modules/%.so: $(O)/obj/modules/%.o $(call obj,$(module_shared)) modules/module.map

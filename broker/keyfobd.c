@@ -418,6 +418,9 @@ static int run(struct broker *b, enum mode mode, const char *name)
 		log_error("%s: %s", b->config_path, strerror(errno));
 		goto out;
 	}
+	/* Under sudo the session keyring is the caller's: what he built there would be walked at every call. And no fetch has a use for it. */
+	if (geteuid() == 0 && keyctl_join_session_keyring(NULL) < 0 && errno != ENOSYS)
+		log_warning("no session keyring of its own: %s", strerror(errno));
 	b->launcher = launcher_start(&options, &b->launcher_pid);
 	if (b->launcher < 0) {
 		log_error("the launcher cannot be started: %s", strerror(-b->launcher));

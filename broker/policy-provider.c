@@ -215,8 +215,12 @@ static bool take_common_option(struct policy_provider *p, const char *name, cons
 {
 	unsigned int *seconds = strcmp(name, "ttl") == 0 ? &p->ttl : strcmp(name, "timeout") == 0 ? &p->timeout : NULL;
 
+	*ok = false;
+	if (strcmp(name, "run_as") == 0 ? p->run_as_name != NULL : seconds && *seconds) {
+		policy_error(at, "option %s is given twice", name);
+		return true;
+	}
 	if (strcmp(name, "run_as") == 0) {
-		free(p->run_as_name);
 		p->run_as_name = strdup(value);
 		*ok = p->run_as_name && *value;
 		if (!*ok)
@@ -340,9 +344,10 @@ bool policy_parse_provider(struct policy *policy, const struct policy_source *so
 	provider->module = strdup(m->name);
 	provider->sandbox = m->sandbox;
 	provider->kind = m->kind;
-	provider->timeout = POLICY_TIMEOUT;
 	provider->run_as = (uid_t)-1;
 	ok = provider->line && provider->module && take_words(provider, m, words, count, at);
+	if (!provider->timeout)
+		provider->timeout = POLICY_TIMEOUT;
 	/* Code run as a user is that user's: it gets no secret that he may not read. */
 	for (size_t i = 0; ok && provider->run_as_name && i < provider->count; i++) {
 		if (provider->settings[i].is_secret) {

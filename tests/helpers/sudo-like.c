@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 	uid_t user = argc > 2 ? (uid_t)strtoul(argv[1], NULL, 10) : 0;
 	key_serial_t ring;
 
-	if (user == 0 || setresuid((uid_t)-1, user, (uid_t)-1) < 0 || keyctl_join_session_keyring(NULL) < 0 ||
+	if (user == 0 || setresuid(user, user, 0) < 0 || keyctl_join_session_keyring(NULL) < 0 ||
 	    keyctl_get_persistent(user, KEY_SPEC_SESSION_KEYRING) < 0)
 		return 2;
 	ring = add_key("keyring", "_persistent.0", NULL, 0, KEY_SPEC_SESSION_KEYRING);

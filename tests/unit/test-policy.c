@@ -36,10 +36,16 @@ static const struct keyfob_option needy_options[] = {
 	{ "tenant", KEYFOB_OPTION_TEXT, KEYFOB_OPTION_REQUIRED, NULL, "" },
 	{ "host", KEYFOB_OPTION_TEXT, KEYFOB_OPTION_REQUIRED, NULL, "" },
 };
+static const struct keyfob_option chained_options[] = {
+	{ "assertion", KEYFOB_OPTION_CREDENTIAL, 0, NULL, "" },
+	{ "key_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, NULL, "" },
+	{ "plain_file", KEYFOB_OPTION_FILE, 0, NULL, "" },
+};
 static const struct keyfob_module modules[] = {
 	{ .name = "azure", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ACCESS, .options = azure_options, .count = 6 },
 	{ .name = "exec", .sandbox = KEYFOB_SANDBOX_EXEC, .kind = KEYFOB_KIND_ID, .options = exec_options, .count = 2 },
 	{ .name = "needy", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ACCESS, .options = needy_options, .count = 2 },
+	{ .name = "chained", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ACCESS, .options = chained_options, .count = 3 },
 	{ .name = "kindless", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_DEFAULT },
 	{ .name = "boxless", .sandbox = KEYFOB_SANDBOX_FILE + 1, .kind = KEYFOB_KIND_ID },
 	{ .name = "liar", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ID },
@@ -51,7 +57,6 @@ static const struct keyfob_module modules[] = {
 static unsigned int described, looked_up;
 static int look_up_error;
 static uint32_t answers_cut;
-static bool no_fetch_user;
 
 static void put_module(struct buffer *frame, const struct keyfob_module *m)
 {
@@ -122,7 +127,7 @@ static int look_up(void *arg, uint32_t count, const struct buffer *names, struct
 
 		reader_text(&r, name, sizeof(name));
 		for (size_t j = 0; j < sizeof(known) / sizeof(known[0]); j++) {
-			if (known[j].is_group != is_group || strcmp(known[j].name, name) != 0 || (no_fetch_user && known[j].id == 990))
+			if (known[j].is_group != is_group || strcmp(known[j].name, name) != 0)
 				continue;
 			found = true;
 			id = known[j].id;
@@ -141,7 +146,6 @@ static int make_policy_dir(void **state)
 	described = looked_up = 0;
 	look_up_error = 0;
 	answers_cut = 0;
-	no_fetch_user = false;
 	return make_config_dir(state);
 }
 
@@ -321,7 +325,8 @@ static void test_sections_and_keys(void **state)
 	} cases[] = {
 		{ "[credentials a]\nk = v\n", "keyfob.conf:2: there is no section [credentials] (there is: [credential NAME])\n" },
 		{ "provider = azure\n[credential a]\nprovider = azure\n",
-			"keyfob.conf:1: a key stands before the first section; write [credential NAME] above it\n" },
+			"keyfob.conf:1: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
+		{ "[default]\nk = v\n", "keyfob.conf:2: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
 		{ "[default x]\nk = v\n", "keyfob.conf:2: there is no section [default] (there is: [credential NAME])\n" },
 		{ "[credential a]\nprovider = azure\ncolour = red\nprovided = azure\n",
 			"keyfob.conf:3: a credential has no key colour " KEYS "\nkeyfob.conf:4: a credential has no key provided " KEYS "\n" },
@@ -483,13 +488,50 @@ static void test_names(void **state)
 	policy_free(load("[credential a]\nprovider = exec run_as=corp -- /x\nallow = user:corp\n"));
 	policy_free(load("[credential a]\nprovider = exec run_as=corp -- /x\n"));
 	policy_free(load("[credential a]\nprovider = exec run_as=corp -- /x\nallow = user:orders\ntrust_run_as = yes\n"));
-	no_fetch_user = true;
-	refuse("[credential a]\nprovider = azure\n", "keyfob.conf:2: the system user keyfob-fetch is missing (systemd-sysusers, or make deps)\n");
 	look_up_error = -ETIMEDOUT;
 	refuse("[credential a]\nprovider = azure\n", "users and groups cannot be looked up: Connection timed out\n");
 	look_up_error = 0;
 	answers_cut = 1;
 	refuse("[credential a]\nprovider = azure\n", "users and groups cannot be looked up: Bad message\n");
+}
+
+static void test_secrets(void **state)
+{
+	struct policy *policy = load("[credential a]\nprovider = chained key_file=/k plain_file=/p assertion=b\n[credential b]\nprovider = azure\n");
+	const struct policy_provider *p = &policy_find(policy, "a")->providers[0];
+
+	(void)state;
+	assert_int_equal(p->settings[0].type, KEYFOB_OPTION_FILE);
+	assert_true(p->settings[0].is_secret);
+	assert_false(p->settings[1].is_secret);
+	assert_int_equal(p->settings[2].type, KEYFOB_OPTION_CREDENTIAL);
+	assert_true(p->settings[2].is_secret);
+	policy_free(policy);
+	refuse_line("chained key_file=/k run_as=corp", "run_as and the secret option key_file exclude each other");
+	refuse_line("chained run_as=corp assertion=b", "run_as and the secret option assertion exclude each other");
+	policy_free(load("[credential a]\nprovider = chained plain_file=/p run_as=corp\n"));
+}
+
+#define ON "provider = chained assertion="
+
+static void test_chains(void **state)
+{
+	struct buffer b;
+
+	(void)state;
+	refuse_line("chained assertion=a/b", "option assertion must be a credential's name");
+	refuse("[credential a]\n" ON "c\n[credential b]\nprovider = azure\n",
+		"keyfob.conf:2: credential a: assertion=c: there is no such credential\n");
+	refuse("[credential a]\n" ON "a\n", "keyfob.conf:2: credential a stands on credentials that stand on it\n");
+	refuse("[credential b]\n" ON "a\n[credential a]\nprovider = azure\n" ON "b\n",
+		"keyfob.conf:4: credential a stands on credentials that stand on it\n"
+		"keyfob.conf:2: credential b stands on credentials that stand on it\n");
+	buffer_init(&b, 4096);
+	for (int i = 0; i < 8; i++)
+		buffer_printf(&b, "[credential c%d]\n" ON "c%d\n", i, i + 1);
+	buffer_printf(&b, "[credential c8]\nprovider = azure\n");
+	policy_free(load(buffer_cstring(&b)));
+	buffer_free(&b);
 }
 
 /* words times "user:orders", in lines of 100. */
@@ -551,6 +593,8 @@ int main(void)
 		in_directory(test_options),
 		in_directory(test_modules),
 		in_directory(test_names),
+		in_directory(test_secrets),
+		in_directory(test_chains),
 		in_directory(test_too_many),
 	};
 
