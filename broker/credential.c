@@ -229,6 +229,19 @@ static void serve_waiters(struct credential *c, bool fetched)
 	}
 }
 
+/* Why the keyring did not take it, and for a quota, what to raise. */
+static const char *store_reason(struct broker *b, int error)
+{
+	static char text[256];
+	struct store_quota quota;
+
+	if (error != -EDQUOT || !store_quota(&b->store, &quota))
+		return error == -EBUSY ? "another broker keeps this user's ring" : strerror(-error);
+	snprintf(text, sizeof(text), "root's keys take %lu of %lu (kernel.keys.root_maxkeys) and %lu of %lu bytes (kernel.keys.root_maxbytes), "
+		"and half is keyfob's limit: raise these", quota.keys, quota.max_keys, quota.bytes, quota.max_bytes);
+	return text;
+}
+
 void credential_published(struct broker *b, const char *name, uid_t uid, int error, bool slow)
 {
 	struct credential *c = credential_find(b, name);
@@ -238,7 +251,7 @@ void credential_published(struct broker *b, const char *name, uid_t uid, int err
 
 	if (error < 0 && error != -ENOKEY && error != -EKEYEXPIRED)
 		log_warning("credential=%s uid=%u event=publish-failed error=\"%s\"; served by socket", name, uid,
-			error == -EBUSY ? "another broker keeps this user's ring" : strerror(-error));
+			store_reason(b, error));
 	if (slow && user) {
 		log_warning("uid=%u event=publish-slow; served by socket for an hour", uid);
 		user->slow_until = now_seconds() + 3600;
@@ -434,8 +447,7 @@ static void store_token(struct credential *c, const char *token, size_t length)
 	publish_unlock();
 	buffer_free(&c->held);
 	if (error < 0) {
-		log_warning("credential=%s event=store-failed error=\"%s\"%s; held in memory, served by socket", c->name, strerror(-error),
-			error == -EDQUOT ? " (see kernel.keys.root_maxbytes and root_maxkeys)" : "");
+		log_warning("credential=%s event=store-failed error=\"%s\"; held in memory, served by socket", c->name, store_reason(c->broker, error));
 		buffer_put(&c->held, token, length);
 	}
 	buffer_free(&bytes);

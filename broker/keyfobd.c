@@ -307,7 +307,10 @@ static struct event_base *quiet_base(void)
 static int start_serving(struct broker *b, struct policy *policy, int listener)
 {
 	char why[256] = "";
-	int error = confine_broker(b->config_dir, why, sizeof(why));
+	int error;
+
+	store_watch_quota(&b->store);
+	error = confine_broker(b->config_dir, why, sizeof(why));
 
 	if (error < 0) {
 		log_error("cannot give up rights: %s", why);
@@ -396,7 +399,7 @@ static int serve_once(struct broker *b, struct policy *policy, const char *name)
 
 static int purge(struct broker *b)
 {
-	struct store store;
+	struct store store = { .quota_fd = -1 };
 	int error = store_open(&store, b->socket_path);
 
 	if (error == 0)

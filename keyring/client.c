@@ -105,7 +105,10 @@ int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeou
 	if (fields)
 		buffer_put(&request, fields->data, fields->length);
 	error = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ? -errno : wire_send(fd, &request, -1);
-	if (error == 0)
+	/* A broker that turns a caller away answers and closes before it reads: EPIPE or one ECONNRESET, and then the answer. */
+	if (error == 0 || error == -EPIPE)
+		error = wire_receive(fd, reply, NULL);
+	if (error == -ECONNRESET)
 		error = wire_receive(fd, reply, NULL);
 	close(fd);
 	buffer_free(&request);

@@ -2,10 +2,12 @@
 #include "keyring/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ANCHOR_PREFIX "keyfob-broker:"
 #define MASTER_PREFIX "keyfob-master:"
@@ -89,7 +91,7 @@ static key_serial_t sub_ring(key_serial_t parent, const char *name, uint32_t per
 }
 
 /* Revoked, not only unlinked: a link somebody made elsewhere dies with it. */
-static int revoke(key_serial_t ring, const char *type, const char *name)
+static int revoke_named(key_serial_t ring, const char *type, const char *name)
 {
 	key_serial_t key = key_search(ring, type, name);
 
@@ -101,6 +103,43 @@ static int revoke(key_serial_t ring, const char *type, const char *name)
 		return -errno;
 	keyctl_unlink(key, ring);
 	return 0;
+}
+
+/* --- root's quota --------------------------------------------------------------- */
+
+void store_watch_quota(struct store *s)
+{
+	s->quota_fd = open("/proc/key-users", O_RDONLY | O_CLOEXEC);
+	s->quota_read = -1;
+	s->quota_full = false;
+}
+
+/* "    0:    30 29/29 25/1000000 1234/25000000" stands first: the lines are in the order of the uids. */
+bool store_quota(const struct store *s, struct store_quota *quota)
+{
+	char text[256];
+	unsigned int uid;
+	ssize_t length = s->quota_fd < 0 ? -1 : pread(s->quota_fd, text, sizeof(text) - 1, 0);
+
+	if (length <= 0)
+		return false;
+	text[length] = 0;
+	return sscanf(text, " %u: %*u %*u/%*u %lu/%lu %lu/%lu", &uid, &quota->keys, &quota->max_keys, &quota->bytes, &quota->max_bytes) == 5 &&
+	       uid == 0;
+}
+
+/* Once a second is enough: in one second nobody fills half of what root may have. */
+static bool is_full(struct store *s)
+{
+	struct store_quota quota;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (s->quota_read != now.tv_sec) {
+		s->quota_read = now.tv_sec;
+		s->quota_full = store_quota(s, &quota) && (quota.keys > quota.max_keys / 2 || quota.bytes > quota.max_bytes / 2);
+	}
+	return s->quota_full;
 }
 
 /* --- the anchor -------------------------------------------------------------- */
@@ -315,6 +354,8 @@ int store_put_master(struct store *s, const char *credential, const struct buffe
 
 	if (!timeout)
 		return -EKEYEXPIRED;
+	if (is_full(s))
+		return -EDQUOT;
 	snprintf(name, sizeof(name), MASTER_PREFIX "%s", credential);
 	buffer_init(&text, WIRE_TOKEN_MAX);
 	ring = stage("keyring", name, NULL, KEY_ROOT_PERM, 0);
@@ -368,9 +409,9 @@ int store_revoke_master(struct store *s, const char *credential)
 	ring = key_search(s->anchor, "keyring", name);
 	if (ring < 0)
 		return ring == -ENOKEY ? 0 : ring;
-	error = revoke(ring, "user", MASTER_TOKEN);
+	error = revoke_named(ring, "user", MASTER_TOKEN);
 	if (error == 0)
-		error = revoke(ring, "user", MASTER_RECORD);
+		error = revoke_named(ring, "user", MASTER_RECORD);
 	keyctl_unlink(ring, s->anchor);
 	return error;
 }
@@ -385,7 +426,7 @@ int store_put_asked(struct store *s, const char *credential, const struct store_
 
 	snprintf(name, sizeof(name), ASKED_PREFIX "%s", credential);
 	if (count == 0)
-		return revoke(s->anchor, "user", name);
+		return revoke_named(s->anchor, "user", name);
 	buffer_init(&b, WIRE_TOKEN_MAX);
 	for (size_t i = 0; i < count && i < STORE_ASKERS_MAX; i++) {
 		buffer_put_u32(&b, askers[i].uid);
@@ -476,6 +517,8 @@ int store_put_copy(struct store *s, uid_t uid, const char *credential, const str
 
 	if (!timeout)
 		return -EKEYEXPIRED;
+	if (is_full(s))
+		return -EDQUOT;
 	ring = user_ring(s, uid, true);
 	if (ring < 0)
 		return ring;
@@ -527,9 +570,9 @@ int store_revoke_copy(struct store *s, uid_t uid, const char *credential)
 	if (ring < 0)
 		return ring == -ENOKEY || ring == -EKEYEXPIRED ? 0 : ring;
 	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	error = revoke(ring, "user", name);
+	error = revoke_named(ring, "user", name);
 	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
-	return error < 0 ? error : revoke(ring, "user", name);
+	return error < 0 ? error : revoke_named(ring, "user", name);
 }
 
 /* --- into the user's persistent keyring ---------------------------------------- */

@@ -31,6 +31,14 @@
 struct store {
 	key_serial_t anchor;
 	char name[160];
+	int quota_fd;		/* /proc/key-users; -1: not known, so not watched */
+	int64_t quota_read;	/* when, in seconds of CLOCK_MONOTONIC */
+	bool quota_full;
+};
+
+/* What root's keys take of what the kernel grants them (kernel.keys.root_maxkeys, root_maxbytes). */
+struct store_quota {
+	unsigned long keys, max_keys, bytes, max_bytes;
 };
 
 /* What the broker must know of a token besides its bytes. */
@@ -47,6 +55,9 @@ struct store_asker {
 	uint64_t when;
 };
 
+/* Open what tells the quota, before the right to open it is given up. */
+void store_watch_quota(struct store *s);
+bool store_quota(const struct store *s, struct store_quota *quota);
 /* Find the anchor of this socket's broker, or make it. */
 int store_open(struct store *s, const char *socket_path);
 /* Revoke every key of this broker and remove the anchor. */
@@ -56,7 +67,11 @@ void store_record_free(struct store_record *record);
 /* Seconds a key with this token may stand: life less the safety margin; below 1 it must not be stored. */
 int64_t store_timeout(const struct store_record *record, uint64_t now);
 
-/* Replace the master copy of a credential in one step. */
+/*
+ * Replace the master copy of a credential in one step. This and
+ * store_put_copy() give -EDQUOT from half of root's quota on: all of root's
+ * keys share it, and others must not fail for ours.
+ */
 int store_put_master(struct store *s, const char *credential, const struct buffer *token, const struct store_record *record);
 /* Append its bytes to token and fill record (free it). -ENOKEY: there is none that is good. */
 int store_get_master(struct store *s, const char *credential, struct buffer *token, struct store_record *record);
