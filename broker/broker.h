@@ -137,6 +137,7 @@ typedef void (*fetch_done)(void *arg, const struct wire_result *result, const ch
 typedef void (*fetch_tell)(void *arg, const char *line);
 struct fetch *fetch_start(struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg);
 void fetch_cancel(struct fetch *f);
+void fetch_stop(void);
 /*
  * Add one provider line's failure to what a pass has to say: each in turn,
  * parted by "; ", with the class of the one that leaves most to hope for.

@@ -18,7 +18,9 @@
 #include "broker/launcher.h"
 #include "common/log.h"
 
-#define IN_FLIGHT_MAX 4		/* per module: the Azure metadata service answers 5 at a time */
+/* Per module. The Azure metadata service answers 5 requests at a time and 20 in a second, then 429. */
+#define IN_FLIGHT_MAX 4
+#define STARTS_PER_SECOND 15
 #define GRACE_SECONDS 6		/* for the sandbox to come up and a program to be ended, beside the attempt's own timeout */
 #define EXPIRES_MAX 253402300799u	/* the year 9999 */
 
@@ -312,6 +314,37 @@ static int begin(struct fetch *f)
 	return 0;
 }
 
+/* When the last fetches of a module began, the oldest at `next`. */
+struct gate {
+	struct gate *following;
+	char *module;
+	int64_t starts[STARTS_PER_SECOND];
+	unsigned int next;
+};
+
+static struct gate *gates;
+static struct event *turn;
+
+static struct gate *gate_of(const char *module)
+{
+	struct gate *g = gates;
+
+	while (g && strcmp(g->module, module) != 0)
+		g = g->following;
+	if (g)
+		return g;
+	g = calloc(1, sizeof(*g));
+	if (g && !(g->module = strdup(module))) {
+		free(g);
+		g = NULL;
+	}
+	if (g) {
+		g->following = gates;
+		gates = g;
+	}
+	return g;
+}
+
 static bool has_room(const struct fetch *wanted)
 {
 	unsigned int count = 0;
@@ -322,19 +355,23 @@ static bool has_room(const struct fetch *wanted)
 	return count < IN_FLIGHT_MAX;
 }
 
-/* The list has the newest first: of those that wait, the oldest begins. */
-static void begin_next(void)
+/* How long this one must still wait, in ms. */
+static int64_t must_wait(const struct fetch *f, int64_t now)
 {
-	struct fetch *oldest = NULL;
+	const struct gate *g = gate_of(f->provider->module);
+	int64_t left = g ? g->starts[g->next] + 1000 - now : 0;
 
-	for (struct fetch *f = fetches; f; f = f->next)
-		if (f->fd < 0 && has_room(f))
-			oldest = f;
-	if (oldest) {
-		int error = begin(oldest);
+	/* More than a second: the clock was set back. */
+	return left > 1000 ? 0 : left;
+}
 
-		if (error < 0)
-			fail(oldest, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch cannot be started: %s", strerror(-error));
+static void note_start(const struct fetch *f, int64_t now)
+{
+	struct gate *g = gate_of(f->provider->module);
+
+	if (g) {
+		g->starts[g->next] = now;
+		g->next = (g->next + 1) % STARTS_PER_SECOND;
 	}
 }
 
@@ -346,9 +383,62 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	begin_next();
 }
 
+static void take_turn_in(struct event_base *base, int64_t ms)
+{
+	struct timeval delay = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	if (!turn)
+		turn = event_new(base, -1, 0, on_turn, NULL);
+	if (turn)
+		event_add(turn, &delay);
+}
+
+/* The list has the newest first: of those that may begin, the oldest does. A fetch's end, or the timer, brings the next. */
+static void begin_next(void)
+{
+	struct fetch *oldest = NULL;
+	int64_t now = now_ms(), shortest = INT64_MAX;
+	int error;
+
+	for (struct fetch *f = fetches; f; f = f->next) {
+		int64_t wait = f->fd < 0 && has_room(f) ? must_wait(f, now) : INT64_MAX;
+
+		if (wait <= 0)
+			oldest = f;
+		else if (wait < shortest)
+			shortest = wait;
+	}
+	if (!oldest) {
+		if (shortest != INT64_MAX)
+			take_turn_in(fetches->broker->base, shortest);
+		return;
+	}
+	note_start(oldest, now);
+	error = begin(oldest);
+	if (error < 0)
+		fail(oldest, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch cannot be started: %s", strerror(-error));
+	else
+		begin_next();
+}
+
+void fetch_stop(void)
+{
+	while (fetches)
+		fetch_cancel(fetches);
+	while (gates) {
+		struct gate *gone = gates;
+
+		gates = gone->following;
+		free(gone->module);
+		free(gone);
+	}
+	if (turn)
+		event_free(turn);
+	turn = NULL;
+}
+
 struct fetch *fetch_start(struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg)
 {
-	static const struct timeval now = { 0, 0 };
 	struct fetch *f = calloc(1, sizeof(*f));
 
 	if (!f)
@@ -364,7 +454,7 @@ struct fetch *fetch_start(struct broker *b, const struct policy_credential *c, c
 	f->next = fetches;
 	fetches = f;
 	/* Not from here: the caller does not expect done() before this returns. */
-	event_base_once(b->base, -1, EV_TIMEOUT, on_turn, NULL, &now);
+	take_turn_in(b->base, 0);
 	return f;
 }
 

@@ -366,6 +366,7 @@ static int serve(struct broker *b, struct policy *policy)
 	serve_stop(b);
 	readers_stop(b);
 	credential_free_all(b);
+	fetch_stop();
 	policy_free(b->policy);
 	schedule_stop();
 	for (size_t i = 0; i < 4; i++)
@@ -388,6 +389,7 @@ static int serve_once(struct broker *b, struct policy *policy, const char *name)
 		event = event_new(b->base, b->launcher, EV_READ | EV_PERSIST, on_launcher, b);
 	if (event && event_add(event, NULL) == 0)
 		code = direct(b, policy, name);
+	fetch_stop();
 	if (event)
 		event_free(event);
 	if (b->base)
