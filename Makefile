@@ -94,9 +94,10 @@ $(O)/lib/keyfob/modules/azure.so: $(call obj,$(basename $(wildcard modules/azure
 $(O)/lib/keyfob/modules/gcp.so: $(call obj,$(basename $(wildcard modules/gcp-*.c)))
 $(O)/lib/keyfob/modules/azure.so $(O)/lib/keyfob/modules/gcp.so $(O)/lib/keyfob/modules/oauth2.so: \
 	$(call obj,modules/http $(basename $(wildcard modules/assertion.c modules/token-endpoint.c)))
+$(O)/lib/keyfob/modules/azure.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
 $(O)/lib/keyfob/modules/k8s.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
 $(O)/lib/keyfob/modules/file.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
-$(O)/lib/keyfob/modules/callback-exec.so: $(call obj,modules/exec-output)
+$(O)/lib/keyfob/modules/callback-exec.so: $(call obj,modules/exec-output modules/exec-input)
 
 $(O)/lib/keyfob/modules/%.so: $(O)/obj/modules/%.o $(call obj,$(module_shared)) modules/module.map
 	$(link) -shared -Wl,-Bsymbolic -Wl,--version-script=modules/module.map -o $@ $(filter %.o,$^) $(call pc,libcurl libcrypto jansson)

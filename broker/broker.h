@@ -28,11 +28,13 @@ struct fetch;
 /* What the broker knows of one user, whatever the credential. */
 struct user {
 	uid_t uid;
-	char name[33];		/* from a look-up, "" until then */
+	char name[65];		/* from a look-up, cut, "" until then */
 	uint64_t linked_at;	/* when his ring was last linked into his persistent keyring, 0: not yet */
 	uint64_t slow_until;	/* served by socket until then: publishing to him was slow */
 	uint64_t repair_minute;	/* rate of putting back what he destroyed */
 	unsigned int repairs;
+	uint64_t denial_minute;	/* rate of log lines about him */
+	unsigned int denials;
 	unsigned int listed;	/* in which round of looking up groups */
 };
 
@@ -63,6 +65,7 @@ struct credential {
 	uint64_t fetches, failures, failed_at;
 	uint64_t last_refresh_asked, last_reject;
 	struct wire_result error;	/* what the last pass through the provider lines had to say; class OK: nothing */
+	struct wire_result pass;	/* the same of the pass that runs */
 
 	struct reader_state *readers;	/* by uid */
 	size_t reader_count;

@@ -22,7 +22,7 @@
 #define BIT(cap) (1ull << (cap))
 
 static const int broker_calls[] = {
-	SCMP_SYS(add_key), SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(connect), SCMP_SYS(sendto),
+	SCMP_SYS(add_key), SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(sendto), SCMP_SYS(setitimer),
 	SCMP_SYS(recvfrom), SCMP_SYS(sendmsg), SCMP_SYS(recvmsg), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
 	SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(wait4), SCMP_SYS(waitid),
 	SANDBOX_END,
@@ -105,8 +105,6 @@ static int filter_broker(char *why, size_t why_size)
 
 	if (!rc)
 		rc = sandbox_allow(filter, broker_calls);
-	if (!rc)
-		rc = sandbox_allow_if(filter, SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX);
 	for (size_t i = 0; !rc && i < sizeof(broker_keyctl) / sizeof(broker_keyctl[0]); i++)
 		rc = sandbox_allow_if(filter, SCMP_SYS(keyctl), 0, UINT32_MAX, broker_keyctl[i]);
 	if (!rc)

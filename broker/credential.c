@@ -260,6 +260,12 @@ void credential_published(struct broker *b, const char *name, uid_t uid, int err
 		user->slow_until = now_seconds() + 300;
 	if (error == 0 && user)
 		user->linked_at = now_seconds();
+	/* While the job ran he lost the right to it, or it was dropped from the configuration: nobody else knows of this copy. */
+	if (error == 0 && !reader) {
+		publish_lock();
+		store_revoke_copy(&b->store, uid, name);
+		publish_unlock();
+	}
 	if (!c)
 		return;
 	if (reader)
@@ -334,6 +340,9 @@ uint64_t credential_may_reject(struct credential *c)
 {
 	uint64_t now = now_seconds();
 
+	/* A source that asks for patience gets it, and others keep the token they have. */
+	if (c->next_try > now_ms())
+		return (uint64_t)(c->next_try - now_ms()) / 1000 + 1;
 	if (c->last_reject + REJECT_EVERY > now)
 		return c->last_reject + REJECT_EVERY - now;
 	c->last_reject = now;
@@ -368,6 +377,10 @@ static struct credential *missing_source(const struct credential *c)
 static void report_source(struct credential *c, const struct credential *source)
 {
 	struct wire_result failure = { .class = source->error.class, .retry_after = source->error.retry_after };
+
+	/* It came, but too near its end to be kept. */
+	if (failure.class == KEYFOB_CLASS_OK)
+		failure.class = KEYFOB_CLASS_TRANSIENT;
 
 	snprintf(failure.text, sizeof(failure.text), "credential %s: %.900s", source->name, source->error.text);
 	credential_fetched(c, &failure, NULL, 0);
@@ -419,7 +432,7 @@ static void start_pass(struct credential *c)
 {
 	c->provider = 0;
 	c->next_try = 0;
-	memset(&c->error, 0, sizeof(c->error));
+	memset(&c->pass, 0, sizeof(c->pass));
 	try_provider(c);
 }
 
@@ -427,7 +440,7 @@ static void note_failure(struct credential *c, const struct wire_result *result)
 {
 	const char *module = c->policy->providers[c->provider < c->policy->provider_count ? c->provider : 0].module;
 
-	fetch_add_failure(&c->error, module, result);
+	fetch_add_failure(&c->pass, module, result);
 	c->failures++;
 	c->failed_at = now_seconds();
 	log_warning("credential=%s event=fetch-failed provider=%s class=%s text=\"%s\"", c->name, module, fetch_class_name(result->class),
@@ -482,6 +495,7 @@ void credential_fetched(struct credential *c, const struct wire_result *result, 
 		c->failed_in_row = 0;
 		c->next_try = 0;
 		c->forced = false;
+		c->error = c->pass;
 		take_token(c, result, token, length);
 		/* Too short a life to be stored, but good for who waits; to ask again at once would be a storm. */
 		if (!credential_is_valid(c))
@@ -498,6 +512,7 @@ void credential_fetched(struct credential *c, const struct wire_result *result, 
 	}
 	c->failed_in_row++;
 	c->forced = false;
+	c->error = c->pass;
 	back_off(c);
 	serve_waiters(c, false);
 	resume_dependents(c);
@@ -505,17 +520,31 @@ void credential_fetched(struct credential *c, const struct wire_result *result, 
 
 /* --- taking away -------------------------------------------------------------------- */
 
+static void revoke_if_its(void *arg, uid_t uid, const char *name)
+{
+	struct credential *c = arg;
+
+	if (strcmp(name, c->name) == 0)
+		store_revoke_copy(&c->broker->store, uid, name);
+}
+
+/* What the keyring holds, not what we remember: a copy may be nobody's any more. */
+static void revoke_copies(struct credential *c)
+{
+	publish_lock();
+	store_each_copy(&c->broker->store, revoke_if_its, c);
+	publish_unlock();
+	for (size_t i = 0; i < c->reader_count; i++)
+		c->readers[i].state = WIRE_READER_NONE;
+}
+
 void credential_drop(struct credential *c, const char *why)
 {
-	struct store *store = &c->broker->store;
-
+	/* The master first: what is published after this is published from it. */
 	publish_lock();
-	store_revoke_master(store, c->name);
-	for (size_t i = 0; i < c->reader_count; i++) {
-		store_revoke_copy(store, c->readers[i].uid, c->name);
-		c->readers[i].state = WIRE_READER_NONE;
-	}
+	store_revoke_master(&c->broker->store, c->name);
 	publish_unlock();
+	revoke_copies(c);
 	if (c->has_token)
 		log_notice("credential=%s event=dropped token=#%s reason=\"%s\"", c->name, c->record.fingerprint, why);
 	c->has_token = false;
@@ -648,6 +677,8 @@ void credential_apply_policy(struct broker *b, struct policy *policy)
 		}
 		if (strcmp(now->definition, c->policy->definition) != 0)
 			credential_drop(c, "its definition has changed");
+		else if (now->store == POLICY_STORE_SOCKET && c->policy->store != POLICY_STORE_SOCKET)
+			revoke_copies(c);
 		c->policy = now;
 	}
 	if (!old_policy) {

@@ -18,9 +18,11 @@
 #include "broker/launcher.h"
 #include "common/log.h"
 
-/* Per module. The Azure metadata service answers 5 requests at a time and 20 in a second, then 429. */
+/* Per module and user it runs as, so that one user's programs do not keep another's waiting. The Azure metadata service answers 5 requests at a time and 20 in a second, then 429. */
 #define IN_FLIGHT_MAX 4
 #define STARTS_PER_SECOND 15
+#define FRAMES_AT_ONCE 32
+#define LINES_MAX 256		/* keyfob-fetch itself sends 200 */
 #define GRACE_SECONDS 6		/* for the sandbox to come up and a program to be ended, beside the attempt's own timeout */
 #define EXPIRES_MAX 253402300799u	/* the year 9999 */
 
@@ -36,6 +38,7 @@ struct fetch {
 	pid_t pid;
 	int fd;			/* -1 while it waits for its turn */
 	bool ready;		/* its sandbox is up */
+	unsigned int lines;	/* of the exchange */
 	struct event *readable, *deadline;
 };
 
@@ -74,6 +77,9 @@ static void finish(struct fetch *f, const struct wire_result *result, const char
 	fetch_done done = f->done;
 	void *arg = f->arg;
 
+	/* It has nothing more to say. One that is not its own master any more might stay, unseen and uncounted. */
+	if (f->fd >= 0)
+		launcher_kill(f->broker->launcher, f->id);
 	release(f);
 	done(arg, result, token, length);
 	begin_next();
@@ -170,6 +176,8 @@ static bool take_frame(struct fetch *f, const struct buffer *frame)
 		return send_secrets(f);
 	case WIRE_FETCH_LINE:
 		reader_text(&r, line, sizeof(line));
+		if (++f->lines > LINES_MAX)
+			break;
 		if (!r.failed && f->tell)
 			f->tell(f->arg, log_escape(line, escaped, sizeof(escaped)));
 		return true;
@@ -183,7 +191,7 @@ static bool take_frame(struct fetch *f, const struct buffer *frame)
 	return false;
 }
 
-/* Read what is there. Returns false when the fetch is gone. */
+/* Read what is there, but not without end: others want their turn. Returns false when the fetch is gone. */
 static bool drain(struct fetch *f)
 {
 	struct buffer frame;
@@ -191,7 +199,7 @@ static bool drain(struct fetch *f)
 	int error;
 
 	buffer_init(&frame, WIRE_MAX);
-	while (alive) {
+	for (unsigned int i = 0; alive && i < FRAMES_AT_ONCE; i++) {
 		error = wire_receive(f->fd, &frame, NULL);
 		if (error == -EAGAIN)
 			break;
@@ -224,7 +232,6 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	launcher_kill(f->broker->launcher, f->id);
 	fail(f, KEYFOB_CLASS_UNAVAILABLE, "no answer within %u s", f->provider->timeout);
 }
 
@@ -256,8 +263,11 @@ void fetch_launcher_event(struct broker *b, uint8_t event, uint32_t id, uint32_t
 
 bool fetch_owns(pid_t pid)
 {
-	pid_t session = getsid(pid);
+	pid_t session = pid > 0 ? getsid(pid) : 0;
 
+	/* Gone already: he may have been one, and handed his connection on. */
+	if (session < 0)
+		return true;
 	for (struct fetch *f = fetches; f; f = f->next)
 		if (f->pid && (f->pid == session || f->pid == pid))
 			return true;
@@ -297,6 +307,7 @@ static int begin(struct fetch *f)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	fcntl(pair[0], F_SETFL, O_NONBLOCK);
+	wire_refuse_descriptors(pair[0]);
 	f->fd = pair[0];
 	buffer_init(&request, WIRE_MAX);
 	put_request(&request, f);
@@ -318,6 +329,7 @@ static int begin(struct fetch *f)
 struct gate {
 	struct gate *following;
 	char *module;
+	uid_t run_as;
 	int64_t starts[STARTS_PER_SECOND];
 	unsigned int next;
 };
@@ -325,20 +337,21 @@ struct gate {
 static struct gate *gates;
 static struct event *turn;
 
-static struct gate *gate_of(const char *module)
+static struct gate *gate_of(const struct policy_provider *p)
 {
 	struct gate *g = gates;
 
-	while (g && strcmp(g->module, module) != 0)
+	while (g && (strcmp(g->module, p->module) != 0 || g->run_as != p->run_as))
 		g = g->following;
 	if (g)
 		return g;
 	g = calloc(1, sizeof(*g));
-	if (g && !(g->module = strdup(module))) {
+	if (g && !(g->module = strdup(p->module))) {
 		free(g);
 		g = NULL;
 	}
 	if (g) {
+		g->run_as = p->run_as;
 		g->following = gates;
 		gates = g;
 	}
@@ -350,7 +363,7 @@ static bool has_room(const struct fetch *wanted)
 	unsigned int count = 0;
 
 	for (const struct fetch *f = fetches; f; f = f->next)
-		if (f->fd >= 0 && strcmp(f->provider->module, wanted->provider->module) == 0)
+		if (f->fd >= 0 && strcmp(f->provider->module, wanted->provider->module) == 0 && f->provider->run_as == wanted->provider->run_as)
 			count++;
 	return count < IN_FLIGHT_MAX;
 }
@@ -358,7 +371,7 @@ static bool has_room(const struct fetch *wanted)
 /* How long this one must still wait, in ms. */
 static int64_t must_wait(const struct fetch *f, int64_t now)
 {
-	const struct gate *g = gate_of(f->provider->module);
+	const struct gate *g = gate_of(f->provider);
 	int64_t left = g ? g->starts[g->next] + 1000 - now : 0;
 
 	/* More than a second: the clock was set back. */
@@ -367,7 +380,7 @@ static int64_t must_wait(const struct fetch *f, int64_t now)
 
 static void note_start(const struct fetch *f, int64_t now)
 {
-	struct gate *g = gate_of(f->provider->module);
+	struct gate *g = gate_of(f->provider);
 
 	if (g) {
 		g->starts[g->next] = now;
@@ -460,9 +473,13 @@ struct fetch *fetch_start(struct broker *b, const struct policy_credential *c, c
 
 void fetch_cancel(struct fetch *f)
 {
+	struct event_base *base = f->broker->base;
+
 	if (f->fd >= 0)
 		launcher_kill(f->broker->launcher, f->id);
 	release(f);
+	/* Its place is free. */
+	take_turn_in(base, 0);
 }
 
 /* --- what a pass has to say ------------------------------------------------------------- */

@@ -413,7 +413,7 @@ static int purge(struct broker *b)
 
 static int run(struct broker *b, enum mode mode, const char *name)
 {
-	struct launcher_options options = { .fetch = b->fetch_path, .module_dir = b->module_dir };
+	struct launcher_options options = { .fetch = b->fetch_path, .module_dir = b->module_dir, .config_dir = b->config_dir };
 	struct policy *policy = NULL;
 	struct buffer errors;
 	int code = 1;
@@ -478,6 +478,10 @@ int main(int argc, char **argv)
 	bool to_syslog = false;
 	int level = LOG_INFO, option;
 
+	/* A descriptor that is closed at start would be some socket's later, and get what is meant for a log. */
+	while ((option = open("/dev/null", O_RDWR)) >= 0 && option <= STDERR_FILENO)
+		continue;
+	close(option);
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'c': config = optarg; break;

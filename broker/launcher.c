@@ -23,6 +23,7 @@
 #include "common/log.h"
 #include "common/wire.h"
 
+#define LAST_ROUNDS 300		/* of 10 ms, to end what runs when keyfobd is gone */
 #define HELPER_SECONDS 10	/* a look-up or a description that takes longer is ended */
 
 /* A child that is known: a fetch, or a helper that answers one question (id 0). */
@@ -87,20 +88,23 @@ static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, const
 	_exit(127);
 }
 
+/* A directory that is away must not look like a user who is gone: then there is no answer at all. */
 static void look_up_groups(const char *uid, struct buffer *answer)
 {
-	struct passwd *user = getpwuid((uid_t)strtoul(uid, NULL, 10));
-	int count = 64;
+	struct passwd *user;
+	int count = LAUNCHER_GROUPS_MAX;
 	gid_t *groups = calloc((size_t)count, sizeof(*groups));
 
-	if (user && groups && getgrouplist(user->pw_name, user->pw_gid, groups, &count) < 0 && count > 64 && count <= LAUNCHER_GROUPS_MAX) {
+	errno = 0;
+	user = getpwuid((uid_t)strtoul(uid, NULL, 10));
+	if (!groups || (!user && errno != 0 && errno != ENOENT && errno != ESRCH) ||
+	    (user && getgrouplist(user->pw_name, user->pw_gid, groups, &count) < 0)) {
+		answer->failed = true;
 		free(groups);
-		groups = calloc((size_t)count, sizeof(*groups));
-		if (groups && getgrouplist(user->pw_name, user->pw_gid, groups, &count) < 0)
-			count = 0;
+		return;
 	}
-	buffer_put_u8(answer, user && groups);
-	if (user && groups) {
+	buffer_put_u8(answer, user != NULL);
+	if (user) {
 		buffer_put_text(answer, user->pw_name);
 		buffer_put_u32(answer, (uint32_t)count);
 		for (int i = 0; i < count; i++)
@@ -147,14 +151,34 @@ static void __attribute__((noreturn)) answer_lookup(struct reader *r, int fd)
 	_exit(wire_send(fd, &answer, -1) == 0 ? 0 : 1);
 }
 
-/* NULL, or why not. The descriptor is the fetch's only way to it: the file itself is closed to that user. */
-static const char *open_secret(const char *path, int *fd)
+/* Only where an administrator puts what is meant for keyfob: not any file of root's, if keyfobd is not its own master. */
+static bool is_secret_place(const char *path, const char *config_dir)
 {
+	static const char *const places[] = { "/run/credentials", "/run/secrets" };
+	size_t length = strlen(config_dir);
+	bool found = strncmp(path, config_dir, length) == 0 && path[length] == '/';
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		length = strlen(places[i]);
+		found = found || (strncmp(path, places[i], length) == 0 && path[length] == '/');
+	}
+	return found;
+}
+
+/* NULL, or why not. The descriptor is the fetch's only way to it: the file itself is closed to that user. */
+static const char *open_secret(const char *named, const char *config_dir, int *fd)
+{
+	char path[PATH_MAX];
 	struct stat st;
 
+	/* Kubernetes mounts secrets as links to where they really are. */
+	if (!realpath(named, path))
+		return strerror(errno);
+	if (!is_secret_place(path, config_dir))
+		return "is not below the configuration's directory, /run/credentials or /run/secrets";
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0 || fstat(*fd, &st) < 0)
-		return errno == ELOOP ? "is a symbolic link" : strerror(errno);
+		return strerror(errno);
 	if (!S_ISREG(st.st_mode))
 		return "is not a file";
 	if (st.st_uid != 0 && st.st_uid != geteuid())
@@ -164,7 +188,7 @@ static const char *open_secret(const char *path, int *fd)
 	return st.st_size > WIRE_SECRET_MAX ? "has more than 64 KiB" : NULL;
 }
 
-static void __attribute__((noreturn)) answer_secret(struct reader *r, int fd)
+static void __attribute__((noreturn)) answer_secret(struct reader *r, int fd, const char *config_dir)
 {
 	char name[64], path[PATH_MAX];
 	struct buffer answer;
@@ -177,7 +201,7 @@ static void __attribute__((noreturn)) answer_secret(struct reader *r, int fd)
 	reader_text(r, path, sizeof(path));
 	if (!reader_done(r))
 		_exit(1);
-	error = open_secret(path, &secret);
+	error = open_secret(path, config_dir, &secret);
 	buffer_init(&answer, WIRE_MAX);
 	buffer_put_text(&answer, name);
 	buffer_put_text(&answer, error);
@@ -227,7 +251,7 @@ static void start(struct launcher *l, struct reader *r, int fd)
 		if (request == LAUNCHER_LOOKUP)
 			answer_lookup(r, fd);
 		if (request == LAUNCHER_SECRET)
-			answer_secret(r, fd);
+			answer_secret(r, fd, l->options->config_dir);
 		if (request == LAUNCHER_FETCH)
 			exec_fetch(l, getpwuid(uid), fd, NULL);
 		alarm(HELPER_SECONDS);
@@ -250,34 +274,39 @@ static void end_fetch(struct launcher *l, uint32_t id)
 	}
 }
 
-static void reap(struct launcher *l)
-{
-	int status;
-	pid_t pid;
-
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		for (struct child **at = &l->children; *at; at = &(*at)->next) {
-			struct child *gone = *at;
-
-			if (gone->pid != pid)
-				continue;
-			*at = gone->next;
-			if (gone->is_fetch) {
-				kill(-pid, SIGKILL);
-				report(l, LAUNCHER_ENDED, gone->id, status);
-			}
-			free(gone);
-			break;
-		}
-	}
-}
-
 static bool is_known(const struct launcher *l, pid_t pid)
 {
 	for (const struct child *c = l->children; c; c = c->next)
 		if (c->pid == pid)
 			return true;
 	return false;
+}
+
+static void reap(struct launcher *l)
+{
+	siginfo_t info = { .si_pid = 0 };
+	int status;
+	pid_t pid;
+
+	/* Its group is ended while its pid is still its own. */
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && (pid = info.si_pid) > 0) {
+		if (is_known(l, pid))
+			kill(-pid, SIGKILL);
+		if (waitpid(pid, &status, 0) != pid)
+			return;
+		info.si_pid = 0;
+		for (struct child **at = &l->children; *at; at = &(*at)->next) {
+			struct child *gone = *at;
+
+			if (gone->pid != pid)
+				continue;
+			*at = gone->next;
+			if (gone->is_fetch)
+				report(l, LAUNCHER_ENDED, gone->id, status);
+			free(gone);
+			break;
+		}
+	}
 }
 
 /*
@@ -309,6 +338,24 @@ static void end_orphans(struct launcher *l)
 	}
 }
 
+/* keyfobd is gone, and nobody waits for what runs. What a fetch started comes up as an orphan once the fetch is dead. */
+static void __attribute__((noreturn)) end_all(struct launcher *l)
+{
+	siginfo_t any;
+
+	for (struct child *c = l->children; c; c = c->next) {
+		if (c->is_fetch)
+			kill(-c->pid, SIGKILL);
+		kill(c->pid, SIGKILL);
+	}
+	for (int i = 0; i < LAST_ROUNDS && waitid(P_ALL, 0, &any, WEXITED | WNOHANG | WNOWAIT) == 0; i++) {
+		reap(l);
+		end_orphans(l);
+		poll(NULL, 0, 10);
+	}
+	_exit(0);
+}
+
 static void serve(struct launcher *l, struct buffer *frame)
 {
 	struct reader r;
@@ -317,16 +364,13 @@ static void serve(struct launcher *l, struct buffer *frame)
 
 	if (error == -EAGAIN || error == -EMSGSIZE)
 		return;
-	if (error < 0) {	/* keyfobd is gone, and nobody waits for these */
-		for (struct child *c = l->children; c; c = c->next)
-			kill(c->is_fetch ? -c->pid : c->pid, SIGKILL);
-		_exit(0);
-	}
+	if (error < 0)
+		end_all(l);
 	reader_init(&r, frame->data, frame->length);
 	if (frame->length && frame->data[0] == LAUNCHER_KILL) {
 		reader_u8(&r);
 		end_fetch(l, reader_u32(&r));
-	} else if (frame->length && fd >= 0 && frame->data[0] <= LAUNCHER_SECRET) {
+	} else if (frame->length && fd >= 0 && frame->data[0] >= LAUNCHER_FETCH && frame->data[0] <= LAUNCHER_SECRET) {
 		start(l, &r, fd);
 	}
 	if (fd >= 0)

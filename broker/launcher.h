@@ -43,6 +43,7 @@ enum launcher_event {
 struct launcher_options {
 	const char *fetch;	/* keyfob-fetch, absolute */
 	const char *module_dir;	/* absolute */
+	const char *config_dir;	/* absolute; secrets may lie below it */
 };
 
 /* Fork it. Returns a socket to it, or a negative errno. Its pid is put in *pid. */

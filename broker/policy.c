@@ -11,6 +11,7 @@
 
 #define PROVIDERS_MAX 8
 #define RULES_MAX 512
+#define TEXT_MAX 1024
 
 static bool is_yes(const char *value, const struct policy_fault *at, const char *key, bool *out)
 {
@@ -89,6 +90,10 @@ static bool take_text(char **out, const char *value, const char *key, const stru
 {
 	if (*out) {
 		policy_error(at, "%s is given twice", key);
+		return false;
+	}
+	if (strlen(value) > TEXT_MAX) {
+		policy_error(at, "%s has at most %d bytes", key, TEXT_MAX);
 		return false;
 	}
 	*out = strdup(value);

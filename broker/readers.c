@@ -169,6 +169,7 @@ static struct {
 	struct broker *broker;
 	uid_t *uids;
 	size_t count, at;
+	size_t batch, at_batch;	/* how many are asked about at once, and from where */
 	unsigned int round;
 	int fd;
 	struct event *event;
@@ -214,15 +215,16 @@ static bool take_answer(void)
 		uid_t uid = check.uids[check.at++];
 		struct user *user = user_of(check.broker, uid);
 		bool found = reader_u8(&r) == 1;
-		char name[33];
+		const uint8_t *name;
+		size_t length;
 		uint32_t count = 0;
 		gid_t *groups;
 
 		if (found) {
-			reader_text(&r, name, sizeof(name));
+			name = reader_string(&r, &length);
 			count = reader_u32(&r);
-			if (user)
-				memcpy(user->name, name, sizeof(name));
+			if (user && name)
+				snprintf(user->name, sizeof(user->name), "%.*s", (int)length, (const char *)name);
 		}
 		if (r.failed || count > r.left / 4)
 			return false;
@@ -255,9 +257,14 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
 	check.event = NULL;
 	check.fd = -1;
 	if (got < 0 || !take_answer()) {
-		log_warning("event=lookup-failed; group members stay as they were");
-		end_check();
-		return;
+		/* One user's answer may be too long, or his directory away: the others are asked one by one. */
+		if (check.batch == 1) {
+			log_warning("uid=%u event=lookup-failed; his groups stay as they were", check.uids[check.at_batch]);
+			check.at = check.at_batch + 1;
+		} else {
+			check.at = check.at_batch;
+		}
+		check.batch = 1;
 	}
 	ask_next();
 }
@@ -266,7 +273,7 @@ static void ask_next(void)
 {
 	struct timeval limit = { .tv_sec = 15 };
 	struct buffer request;
-	size_t count = check.count - check.at < CHECK_BATCH ? check.count - check.at : CHECK_BATCH;
+	size_t count = check.count - check.at < check.batch ? check.count - check.at : check.batch;
 	char uid[16];
 	int error;
 
@@ -274,6 +281,7 @@ static void ask_next(void)
 		end_check();
 		return;
 	}
+	check.at_batch = check.at;
 	buffer_free(&check.answer);
 	buffer_init(&check.answer, WIRE_MAX);
 	buffer_init(&request, WIRE_MAX);
@@ -339,6 +347,7 @@ void readers_check(struct broker *b)
 		most += b->credentials[i]->reader_count;
 	check.broker = b;
 	check.count = check.at = 0;
+	check.batch = CHECK_BATCH;
 	check.round++;
 	check.uids = calloc(most + 1, sizeof(*check.uids));
 	for (size_t i = 0; i < b->count; i++)

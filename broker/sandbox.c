@@ -317,6 +317,10 @@ static const char *const base_paths[] = {
 	"/etc/pki", "/etc/ca-certificates", "/etc/crypto-policies", "/etc/gnutls", "/etc/resolv.conf", "/etc/hosts",
 	"/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols", "/dev/null",
 	"/dev/zero", "/dev/random", "/dev/urandom", "/proc/sys/crypto/fips_enabled", "/sys/devices/system/cpu/online",
+	/* Where the agent of Azure Arc keeps the keys that its group may read. */
+	"/var/opt/azcmagent/tokens",
+	/* Where the kubelet puts a pod's own token: a link there is swapped while we look. */
+	"/var/run/secrets/kubernetes.io/serviceaccount",
 #if SANDBOX_ASAN
 	"/proc",
 #endif

@@ -5,11 +5,13 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
@@ -20,11 +22,36 @@
 #define GET_SECONDS 30
 #define PER_UID_MAX 1024	/* connections; further ones are told to come again */
 #define GROUPS_MAX 65536
+#define LOOKUP_MS 3000
+#define GUARD_MS 20
+#define LISTEN_AGAIN_MS 100	/* when descriptors ran out */
+#define DENIALS_LOGGED 10	/* a minute and a user */
 #define LINES_MAX 32768		/* of the exchange shown by `try` */
 #define ACCEPT_BATCH 64		/* then others get their turn */
 
-static struct event *listener_event;
+static struct event *listener_event, *listen_again;
 static int listener_fd = -1;
+
+/*
+ * Where the kernel cannot refuse descriptors (before Linux 6.16), one that a
+ * client sends may be a socket that lingers when it is closed, as long as he
+ * likes. A signal ends that wait, so one comes while a client's frames are
+ * taken or dropped.
+ */
+static bool linger_guard;
+
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+static void guard(bool on)
+{
+	struct itimerval timer = { { 0, on ? GUARD_MS * 1000 : 0 }, { 0, on ? GUARD_MS * 1000 : 0 } };
+
+	if (linger_guard)
+		setitimer(ITIMER_REAL, &timer, NULL);
+}
 
 /* --- a connection's end ---------------------------------------------------------------- */
 
@@ -53,7 +80,9 @@ static void conn_close(struct conn *conn)
 		event_free(conn->event);
 	if (conn->timer)
 		event_free(conn->timer);
+	guard(true);
 	close(conn->fd);
+	guard(false);
 	free(conn->groups);
 	buffer_free(&conn->lines);
 	free(conn);
@@ -147,6 +176,21 @@ static bool may_have(const struct conn *conn, const struct credential *c)
 	return policy_allows(c->policy, conn->peer.uid, conn->groups, conn->group_count);
 }
 
+/* Whoever is refused in a loop does not fill the log. */
+static bool may_log_denial(const struct conn *conn)
+{
+	struct user *user = user_of(conn->broker, conn->peer.uid);
+	uint64_t minute = now_seconds() / 60;
+
+	if (!user)
+		return true;
+	if (user->denial_minute != minute) {
+		user->denial_minute = minute;
+		user->denials = 0;
+	}
+	return ++user->denials <= DENIALS_LOGGED;
+}
+
 /* The credential named by the request, if the caller may have it; otherwise the refusal is on its way and NULL comes back. */
 static struct credential *named(struct conn *conn, struct reader *r, bool last)
 {
@@ -164,7 +208,8 @@ static struct credential *named(struct conn *conn, struct reader *r, bool last)
 		return NULL;
 	}
 	if (!may_have(conn, c)) {
-		log_notice("credential=%s uid=%u pid=%d event=denied", name, conn->peer.uid, conn->peer.pid);
+		if (may_log_denial(conn))
+			log_notice("credential=%s uid=%u pid=%d event=denied", name, conn->peer.uid, conn->peer.pid);
 		conn_reply_error(conn, KEYFOB_EDENIED, 0, "uid %u is not allowed to have it", conn->peer.uid);
 		return NULL;
 	}
@@ -285,17 +330,46 @@ static void handle_reload(struct conn *conn, struct reader *r)
 	buffer_free(&errors);
 }
 
-/* Root may ask about anybody, and waits for the look-up; others about themselves. */
+/* The groups of a user who is not here to show his own. For root, who waits for the answer. */
+static bool look_up_groups(struct broker *b, uint32_t uid, gid_t *groups, size_t max, size_t *count)
+{
+	struct buffer request, answer;
+	struct reader r;
+	char text[16];
+	size_t length;
+	bool found = false;
+
+	buffer_init(&request, 64);
+	buffer_init(&answer, WIRE_MAX);
+	snprintf(text, sizeof(text), "%u", uid);
+	buffer_put_u8(&request, LAUNCHER_LOOKUP);
+	buffer_put_u32(&request, 1);
+	buffer_put_u8(&request, LAUNCHER_NAME_GROUPS);
+	buffer_put_text(&request, text);
+	if (launcher_ask(b->launcher, &request, LOOKUP_MS, &answer) == 0) {
+		reader_init(&r, answer.data, answer.length);
+		found = reader_u32(&r) == 1 && reader_u8(&r) == 1;
+		reader_string(&r, &length);
+		for (uint32_t left = found ? reader_u32(&r) : 0; left && *count < max && !r.failed; left--)
+			groups[(*count)++] = reader_u32(&r);
+	}
+	buffer_free(&request);
+	buffer_free(&answer);
+	return found;
+}
+
+/* Root may ask about anybody; others about themselves, with the groups they come with. */
 static void handle_may(struct conn *conn, struct reader *r)
 {
-	char name[WIRE_NAME_MAX + 1], uid_text[16], user[33] = "";
+	char name[WIRE_NAME_MAX + 1];
+	gid_t looked_up[1024];
+	const gid_t *groups = conn->groups;
+	size_t count = conn->group_count;
 	struct credential *c;
-	struct buffer request, answer, b;
-	struct reader found;
-	gid_t groups[1024];
-	size_t count = 0;
+	struct buffer b;
+	const char *why;
 	uint32_t uid;
-	bool allowed;
+	bool allowed, found = true;
 
 	reader_text(r, name, sizeof(name));
 	uid = reader_u32(r);
@@ -305,33 +379,21 @@ static void handle_may(struct conn *conn, struct reader *r)
 			c ? "only root may ask about other users" : "no credential has that name (keyfob status lists them)");
 		return;
 	}
-	buffer_init(&request, 64);
-	buffer_init(&answer, WIRE_MAX);
-	snprintf(uid_text, sizeof(uid_text), "%u", uid);
-	buffer_put_u8(&request, LAUNCHER_LOOKUP);
-	buffer_put_u32(&request, 1);
-	buffer_put_u8(&request, LAUNCHER_NAME_GROUPS);
-	buffer_put_text(&request, uid_text);
-	if (launcher_ask(conn->broker->launcher, &request, 3000, &answer) == 0) {
-		reader_init(&found, answer.data, answer.length);
-		reader_u32(&found);
-		if (reader_u8(&found) == 1) {
-			reader_text(&found, user, sizeof(user));
-			for (uint32_t left = reader_u32(&found); left && count < 1024 && !found.failed; left--)
-				groups[count++] = reader_u32(&found);
-		}
+	if (conn->peer.uid != uid) {
+		count = 0;
+		groups = looked_up;
+		found = look_up_groups(conn->broker, uid, looked_up, sizeof(looked_up) / sizeof(looked_up[0]), &count);
 	}
-	buffer_free(&request);
-	buffer_free(&answer);
 	allowed = policy_allows(c->policy, uid, groups, count);
+	if (uid == 0)
+		why = "root may have any credential";
+	else if (allowed)
+		why = policy_names_user(c->policy, uid) ? "named by the allow line" : "in an allowed group";
+	else
+		why = found ? "no allow line names this user or a group of his" : "there is no such user";
 	reply_start(&b);
 	buffer_put_u8(&b, allowed);
-	if (uid == 0)
-		buffer_put_text(&b, "root may have any credential");
-	else if (allowed)
-		buffer_put_text(&b, policy_names_user(c->policy, uid) ? "named by the allow line" : "in an allowed group");
-	else
-		buffer_put_text(&b, *user ? "no allow line names this user or a group of his" : "there is no such user");
+	buffer_put_text(&b, why);
 	reply_end(conn, &b);
 }
 
@@ -405,7 +467,8 @@ static void dispatch(struct conn *conn, const struct buffer *frame)
 	else if (opcode >= sizeof(requests) / sizeof(requests[0]) || !requests[opcode].handle)
 		conn_reply_error(conn, KEYFOB_EINVAL, 0, "no request has number %u", opcode);
 	else if (conn->peer.uid != 0 && requests[opcode].who == ROOT) {
-		log_notice("uid=%u pid=%d event=denied request=%u", conn->peer.uid, conn->peer.pid, opcode);
+		if (may_log_denial(conn))
+			log_notice("uid=%u pid=%d event=denied request=%u", conn->peer.uid, conn->peer.pid, opcode);
 		conn_reply_error(conn, KEYFOB_EDENIED, 0, "only root may ask for that");
 	} else
 		requests[opcode].handle(conn, &r);
@@ -421,7 +484,9 @@ static void on_frame(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	buffer_init(&frame, WIRE_MAX);
+	guard(true);
 	error = wire_receive((int)fd, &frame, NULL);
+	guard(false);
 	if (error == -EMSGSIZE) {
 		conn_reply_error(conn, KEYFOB_EINVAL, 0, "a request has at most %d bytes", WIRE_MAX);
 	} else if (error == 0 && conn->stage == CONN_NEW) {
@@ -487,7 +552,8 @@ static void take_connection(struct broker *b, int fd)
 	}
 	/* A provider's answer may have taken over the process that read it: no such process asks for tokens. */
 	if (conn->peer.uid == b->fetch_uid || fetch_owns(conn->peer.pid)) {
-		log_warning("uid=%u pid=%d event=denied reason=\"a fetch may not ask\"", conn->peer.uid, conn->peer.pid);
+		if (may_log_denial(conn))
+			log_warning("uid=%u pid=%d event=denied reason=\"a fetch may not ask\"", conn->peer.uid, conn->peer.pid);
 		conn_reply_error(conn, KEYFOB_EDENIED, 0, "a fetch may not ask the broker");
 		return;
 	}
@@ -503,15 +569,32 @@ static void take_connection(struct broker *b, int fd)
 
 static void on_connection(evutil_socket_t listener, short what, void *arg)
 {
+	static const struct timeval pause = { 0, LISTEN_AGAIN_MS * 1000 };
+
 	(void)what;
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		int fd = accept4((int)listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd >= 0)
+		if (fd >= 0) {
 			take_connection(arg, fd);
-		else if (errno != EINTR && errno != ECONNABORTED)
-			break;
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+			/* The backlog stays readable: without a pause this would spin. */
+			log_warning("event=accept-failed error=\"%s\"", strerror(errno));
+			event_del(listener_event);
+			event_add(listen_again, &pause);
+			return;
+		} else if (errno != EINTR && errno != ECONNABORTED) {
+			return;
+		}
 	}
+}
+
+static void on_pause_over(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	event_add(listener_event, NULL);
 }
 
 void serve_reloaded(struct broker *b)
@@ -530,8 +613,12 @@ void serve_reloaded(struct broker *b)
 int serve_start(struct broker *b, int listener)
 {
 	listener_fd = listener;
+	linger_guard = !wire_refuse_descriptors(listener);
+	if (linger_guard)
+		signal(SIGALRM, on_alarm);
 	listener_event = event_new(b->base, listener, EV_READ | EV_PERSIST, on_connection, b);
-	if (!listener_event || event_add(listener_event, NULL) < 0)
+	listen_again = event_new(b->base, -1, 0, on_pause_over, NULL);
+	if (!listener_event || !listen_again || event_add(listener_event, NULL) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -542,6 +629,8 @@ void serve_stop(struct broker *b)
 		conn_close(b->conns);
 	if (listener_event)
 		event_free(listener_event);
+	if (listen_again)
+		event_free(listen_again);
 	if (listener_fd >= 0)
 		close(listener_fd);
 }

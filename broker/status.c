@@ -10,7 +10,7 @@
 
 static void put_readers(struct buffer *b, const struct credential *c, bool all)
 {
-	char name[64];
+	char name[80];
 	uint32_t count = 0;
 	struct buffer list;
 

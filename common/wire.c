@@ -46,6 +46,17 @@ bool wire_name_valid(const char *name)
 	return length > 0 && length <= WIRE_NAME_MAX && name[length] == 0 && name[0] != '.' && name[0] != '-';
 }
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
+bool wire_refuse_descriptors(int fd)
+{
+	int no = 0;
+
+	return setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no)) == 0;
+}
+
 int wire_send(int fd, const struct buffer *b, int pass_fd)
 {
 	union {

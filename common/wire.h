@@ -114,4 +114,11 @@ bool wire_name_valid(const char *name);
 int wire_send(int fd, const struct buffer *b, int pass_fd);
 int wire_receive(int fd, struct buffer *b, int *received_fd);
 
+/*
+ * Refuse descriptors on a socket, or on a listener for all it accepts (Linux
+ * 6.16; false where the kernel is older). One that is sent is closed by the
+ * receiver, and the sender decides how long that takes (SO_LINGER).
+ */
+bool wire_refuse_descriptors(int fd);
+
 #endif

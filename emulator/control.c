@@ -64,6 +64,10 @@ static const struct {
 	{ "/emulator/rotate-keys", EVHTTP_REQ_POST, rotate_keys },
 	{ "/emulator/reset", EVHTTP_REQ_POST, reset },
 	{ "/emulator/counters", EVHTTP_REQ_GET, counters },
+	{ "/emulator/entra-apps", EVHTTP_REQ_POST, emu_entra_app },
+	{ "/emulator/appservice-secret", EVHTTP_REQ_POST, emu_appservice_secret },
+	{ "/emulator/clients", EVHTTP_REQ_POST, emu_oauth2_client },
+	{ "/emulator/google-accounts", EVHTTP_REQ_POST, emu_google_account },
 };
 
 void emu_control(struct emu_exchange *x)

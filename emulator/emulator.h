@@ -20,7 +20,21 @@
 #include <event2/http.h>
 #include <jansson.h>
 
-enum emu_source { EMU_IMDS, EMU_METADATA, EMU_OPENID, EMU_JWKS, EMU_SOURCES, EMU_CONTROL = EMU_SOURCES };
+enum emu_source {
+	EMU_IMDS,
+	EMU_METADATA,
+	EMU_OPENID,
+	EMU_JWKS,
+	EMU_GOOGLE_TOKEN,
+	EMU_GOOGLE_IAM,
+	EMU_GOOGLE_STS,
+	EMU_ENTRA,
+	EMU_APPSERVICE,
+	EMU_ARC,
+	EMU_OAUTH2,
+	EMU_SOURCES,
+	EMU_CONTROL = EMU_SOURCES,
+};
 
 /* Texts are NULL and numbers 0 where a fault does not ask for anything. */
 struct emu_fault {
@@ -44,6 +58,11 @@ struct emu_fault {
 	char *expires;
 	char *issuer;
 	char *alg;
+	long aadsts;	/* Entra: this error */
+	long codes_text;	/* Entra: error_codes as a text */
+	long deaf;	/* Arc: an agent that heeds no identity */
+	char *spelling;	/* App Service: how expires_on is spelled */
+	char *challenge;	/* Arc: what is wrong with it */
 };
 
 struct emu_counters {
@@ -67,6 +86,11 @@ struct emu_query {
 struct emu_keys;
 struct emu_token;
 TAILQ_HEAD(emu_tokens, emu_token);
+struct emu_google_account;
+LIST_HEAD(emu_google_accounts, emu_google_account);
+struct emu_azure;
+struct emu_client;
+LIST_HEAD(emu_clients, emu_client);
 struct emu_exchange;
 TAILQ_HEAD(emu_exchanges, emu_exchange);
 
@@ -79,6 +103,9 @@ struct emu {
 	struct emu_keys *keys;
 	struct emu_tokens tokens;
 	size_t token_count;
+	struct emu_google_accounts google_accounts;
+	struct emu_azure *azure;
+	struct emu_clients clients;
 	struct emu_exchanges exchanges;
 	struct emu_fault *faults[EMU_SOURCES];
 	struct emu_counters counters[EMU_SOURCES];
@@ -132,6 +159,8 @@ void emu_query_free(struct emu_query *q);
 const char *emu_query_get(const struct emu_query *q, const char *name);
 /* The first name that stands there twice, or NULL. */
 const char *emu_query_repeated(const struct emu_query *q);
+/* Is each byte of this form either unreserved, a separator, "+", or percent-encoded? */
+bool emu_form_encoded(const char *text, size_t length);
 
 /* faults.c */
 extern const char *const emu_source_names[EMU_SOURCES];
@@ -166,6 +195,13 @@ char *emu_base64url(const void *data, size_t length);
 char *emu_random_text(size_t length);
 void emu_uuid_of(const char *text, char out[37]);
 
+/* jws.c */
+/* The claims of a compact JWS, and where asked for its header: new references. Does not look at the signature. */
+json_t *emu_jws_read(const char *jws, json_t **header);
+/* Is it signed, by RS256, PS256 or ES256, with the key of this public key or certificate (PEM)? */
+bool emu_jws_verify(const char *jws, const char *pem);
+bool emu_jws_key_valid(const char *pem);
+
 /* tokens.c */
 struct emu_token {
 	TAILQ_ENTRY(emu_token) link;
@@ -183,6 +219,8 @@ struct emu_wish {
 };
 /* The token for this wish; good until the next call. NULL when memory ran out. */
 const struct emu_token *emu_token_get(struct emu_exchange *x, const struct emu_wish *wish);
+/* A token that was handed out and still lives, by its text; NULL if there is none. */
+const struct emu_token *emu_token_find(const struct emu *emu, const char *text);
 /* Forget all: what is asked for next is new. */
 void emu_tokens_clear(struct emu *emu);
 /*
@@ -190,6 +228,45 @@ void emu_tokens_clear(struct emu *emu);
  * wanted as well, in the form that the fault asks for. Takes the reference.
  */
 void emu_reply_token(struct emu_exchange *x, json_t *json, json_t *expires_in, json_t *expires_on);
+
+/* google.c */
+struct emu_google_account {
+	LIST_ENTRY(emu_google_account) link;
+	char *email;
+	char *key;	/* the public one, PEM */
+	char *key_id;
+};
+void emu_google_free(struct emu *emu);
+/* The account that signed this JWT; NULL if none did. */
+const struct emu_google_account *emu_google_signer(const struct emu *emu, const char *jwt);
+/* Control: make known an account with a key. */
+void emu_google_account(struct emu_exchange *x);
+/* POST of a form, nothing in the URL, nothing twice. Answers, and returns false, if it is not. */
+bool emu_google_form(struct emu_exchange *x, const char *const *names, size_t count);
+void emu_google_token(struct emu_exchange *x);
+void emu_google_iam(struct emu_exchange *x);
+void emu_google_sts(struct emu_exchange *x);
+
+/* azure.c: what the three of Azure's sources below remember. */
+/* arc_dir: where the keys go that Arc's agent makes; NULL: this machine is a virtual machine in Azure. */
+struct emu_azure *emu_azure_new(const char *arc_dir);
+void emu_azure_free(struct emu_azure **azure);
+bool emu_azure_is_arc(const struct emu *emu);
+/* entra.c, appservice.c, arc.c */
+bool emu_entra_path(const char *path);
+void emu_entra(struct emu_exchange *x);
+void emu_appservice(struct emu_exchange *x);
+void emu_arc(struct emu_exchange *x);
+/* Control: make known an application; change the header secret. */
+void emu_entra_app(struct emu_exchange *x);
+void emu_appservice_secret(struct emu_exchange *x);
+
+/* oauth2.c */
+#define EMU_OAUTH2_PATH "/oauth2/token"
+void emu_oauth2(struct emu_exchange *x);
+void emu_oauth2_free(struct emu *emu);
+/* Control: make known a client with a secret or a public key. */
+void emu_oauth2_client(struct emu_exchange *x);
 
 /* imds.c, metadata.c, openid.c, control.c */
 void emu_imds(struct emu_exchange *x);

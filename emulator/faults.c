@@ -6,7 +6,8 @@
 
 #include "emulator.h"
 
-const char *const emu_source_names[EMU_SOURCES] = { "imds", "metadata", "openid", "jwks" };
+const char *const emu_source_names[EMU_SOURCES] = { "imds", "metadata", "openid", "jwks",
+	"google_token", "google_iam", "google_sts", "entra", "appservice", "arc", "oauth2" };
 
 static const struct parameter {
 	const char *name;
@@ -42,6 +43,11 @@ static const struct parameter {
 	TEXT(issuer),
 	TEXT(alg),
 	NUMBER(enforce, 0, 1),
+	NUMBER(aadsts, 1, 99999999),
+	NUMBER(codes_text, 0, 1),
+	NUMBER(deaf, 0, 1),
+	TEXT(spelling),
+	TEXT(challenge),
 #undef NUMBER
 #undef TEXT
 };
@@ -167,7 +173,7 @@ bool emu_fault_set(struct emu *emu, const struct emu_query *q, char *message, si
 		if (strcmp(q->name[i], "path") != 0)
 			ok = set_one(fault, q->name[i], q->value[i], message, size);
 	if (ok && source == EMU_SOURCES) {
-		snprintf(message, size, "path: say which source: imds, metadata, openid or jwks");
+		snprintf(message, size, "path: say which source, such as imds or metadata; /emulator/counters lists them");
 		ok = false;
 	}
 	if (!ok) {

@@ -6,18 +6,11 @@
 #include <string.h>
 #include <strings.h>
 
-#include "emulator.h"
+#include "azure.h"
 
 enum { LIFETIME = 86400, MARGIN = 300 };
 
-static const char *const id_names[] = { "client_id", "object_id", "msi_res_id" };
-
-struct identity {
-	const char *kind;	/* NULL: the system-assigned one */
-	const char *value;
-	char object[64];
-	char client[64];
-};
+const char *const emu_imds_ids[EMU_AZURE_IDS] = { "client_id", "object_id", "msi_res_id" };
 
 static void bad_request(struct emu_exchange *x, const char *why)
 {
@@ -34,7 +27,7 @@ static bool is_version(const char *text)
 }
 
 /* Answers, and returns false, when the request's form is not what the service takes. */
-static bool well_formed(struct emu_exchange *x)
+bool emu_imds_well_formed(struct emu_exchange *x)
 {
 	const char *header = emu_header_in(x, "Metadata"), *version = emu_query_get(&x->query, "api-version");
 	const char *resource = emu_query_get(&x->query, "resource");
@@ -61,26 +54,23 @@ static bool well_formed(struct emu_exchange *x)
 	return false;
 }
 
-static bool find_identity(struct emu_exchange *x, struct identity *id)
+const char *emu_azure_identity(const struct emu_exchange *x, const char *const names[EMU_AZURE_IDS],
+	struct emu_azure_identity *id)
 {
 	char seed[600];
 
-	for (size_t i = 0; i < sizeof(id_names) / sizeof(id_names[0]); i++) {
-		const char *value = emu_query_get(&x->query, id_names[i]);
+	for (size_t i = 0; i < EMU_AZURE_IDS; i++) {
+		const char *value = names[i] ? emu_query_get(&x->query, names[i]) : NULL;
 
 		if (!value)
 			continue;
-		if (id->kind) {
-			bad_request(x, "Only one of client_id, object_id and msi_res_id may be given");
-			return false;
-		}
-		id->kind = id_names[i];
+		if (id->kind)
+			return "Only one of client_id, object_id and msi_res_id may be given";
+		id->kind = emu_imds_ids[i];
 		id->value = value;
 	}
-	if (id->kind && (!*id->value || strlen(id->value) > 500 || strncasecmp(id->value, "unknown", 7) == 0)) {
-		bad_request(x, "Identity not found");
-		return false;
-	}
+	if (id->kind && (!*id->value || strlen(id->value) > 500 || strncasecmp(id->value, "unknown", 7) == 0))
+		return "Identity not found";
 	snprintf(seed, sizeof(seed), "object %s %s", id->kind ? id->kind : "system", id->kind ? id->value : "");
 	emu_uuid_of(seed, id->object);
 	snprintf(seed, sizeof(seed), "client %s %s", id->kind ? id->kind : "system", id->kind ? id->value : "");
@@ -89,10 +79,10 @@ static bool find_identity(struct emu_exchange *x, struct identity *id)
 		strcpy(id->client, id->value);
 	if (id->kind && strcmp(id->kind, "object_id") == 0 && strlen(id->value) < sizeof(id->object))
 		strcpy(id->object, id->value);
-	return true;
+	return NULL;
 }
 
-static json_t *claims_for(const char *resource, const struct identity *id)
+static json_t *claims_for(const char *resource, const struct emu_azure_identity *id)
 {
 	static const char scope[] = "/.default";
 	size_t length = strlen(resource), tail = sizeof(scope) - 1;
@@ -105,16 +95,16 @@ static json_t *claims_for(const char *resource, const struct identity *id)
 		"oid", id->object, "tid", tenant, "azp", id->client, "azpacr", "2", "idtyp", "app", "ver", "2.0");
 }
 
-static json_t *number_text(time_t number)
+json_t *emu_number_text(time_t number)
 {
 	return json_sprintf("%lld", (long long)number);
 }
 
-static void hand_out(struct emu_exchange *x, const char *resource, const struct identity *id)
+const struct emu_token *emu_azure_token(
+	struct emu_exchange *x, const char *resource, const struct emu_azure_identity *id)
 {
 	struct emu_wish wish = { .lifetime = LIFETIME, .margin = MARGIN, .prefix = "" };
 	const struct emu_token *token = NULL;
-	time_t now = time(NULL);
 	char *key;
 
 	if (asprintf(&key, "imds %s=%s %s", id->kind ? id->kind : "system", id->kind ? id->value : "", resource) <
@@ -124,29 +114,48 @@ static void hand_out(struct emu_exchange *x, const char *resource, const struct 
 	wish.claims = claims_for(resource, id);
 	if (key && wish.claims)
 		token = emu_token_get(x, &wish);
-	if (token)
-		emu_reply_token(x,
-			json_pack("{s:s, s:s, s:o, s:o, s:s, s:s}", "access_token", token->text, "client_id",
-				id->client, "ext_expires_in", number_text(token->expires - token->issued),
-				"not_before", number_text(token->issued), "resource", resource, "token_type",
-				"Bearer"),
-			number_text(token->expires - now), number_text(token->expires));
-	else
-		bad_request(x, "A query parameter is not valid UTF-8 text");
 	json_decref(wish.claims);
 	free(key);
+	return token;
+}
+
+json_t *emu_azure_reply(const struct emu_token *token, const char *resource, const struct emu_azure_identity *id)
+{
+	return json_pack("{s:s, s:s, s:s, s:s}", "access_token", token->text, "client_id", id->client, "resource", resource,
+		"token_type", "Bearer");
+}
+
+void emu_imds_hand_out(struct emu_exchange *x, const char *resource, const struct emu_azure_identity *id, bool echo)
+{
+	const struct emu_token *token = emu_azure_token(x, resource, id);
+	json_t *reply = token ? emu_azure_reply(token, resource, id) : NULL;
+
+	if (!reply) {
+		bad_request(x, "A query parameter is not valid UTF-8 text");
+		return;
+	}
+	json_object_set_new(reply, "ext_expires_in", emu_number_text(token->expires - token->issued));
+	json_object_set_new(reply, "not_before", emu_number_text(token->issued));
+	if (echo && id->kind)
+		json_object_set_new(reply, id->kind, json_string(id->value));
+	emu_reply_token(x, reply, emu_number_text(token->expires - time(NULL)), emu_number_text(token->expires));
 }
 
 void emu_imds(struct emu_exchange *x)
 {
-	struct identity id = { 0 };
-	const char *path = x->path + strlen("/metadata");
+	struct emu_azure_identity id = { 0 };
+	const char *path = x->path + strlen("/metadata"), *why;
 
 	if (strcasecmp(path, "/identity/oauth2/token") != 0 && strcasecmp(path, "/identity/oauth2/token/") != 0) {
 		emu_reply_json(x, HTTP_NOTFOUND,
 			json_pack("{s:s}", "error", "Not found. Only identity/oauth2/token is here."));
 		return;
 	}
-	if (well_formed(x) && find_identity(x, &id))
-		hand_out(x, emu_query_get(&x->query, "resource"), &id);
+	if (!emu_imds_well_formed(x))
+		return;
+	why = emu_azure_identity(x, emu_imds_ids, &id);
+	if (why)
+		bad_request(x, why);
+	else
+		emu_imds_hand_out(x, emu_query_get(&x->query, "resource"), &id, false);
 }

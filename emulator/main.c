@@ -22,6 +22,7 @@ struct options {
 	long lifetime;
 	const char *issuer;
 	const char *port_file;
+	const char *arc_dir;
 };
 
 static const char help[] =
@@ -32,12 +33,15 @@ static const char help[] =
 	"  --port-file FILE     write the port there when ready\n"
 	"  --lifetime SECONDS   life of each token (Azure 86400, Google 3600)\n"
 	"  --issuer URL         what tokens and discovery name as their issuer (http://ADDR:PORT)\n"
+	"  --arc-dir DIR        be a machine of Azure Arc, not a virtual machine; its keys lie there\n"
 	"  --help, --version    print this or the version, and end\n"
 	"\n"
 	"GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=R    Azure; header Metadata: true\n"
 	"GET /computeMetadata/v1/instance/service-accounts/default/identity?audience=A    Google; header\n"
 	"    Metadata-Flavor: Google; also /token, /email, /aliases, /scopes, ?recursive=true\n"
 	"GET /.well-known/openid-configuration, GET /jwks    to verify what was handed out\n"
+	"POST /token, POST /v1/token, POST /v1/projects/-/serviceAccounts/EMAIL:generateIdToken    Google's public\n"
+	"    endpoints; POST /emulator/google-accounts makes a key known\n"
 	"\n"
 	"GET    /emulator/counters      what was asked so far, per source\n"
 	"POST   /emulator/rotate        every source hands out new tokens from now on\n"
@@ -122,6 +126,9 @@ static bool parse_option(int option, const char *value, struct options *o)
 	case 'p':
 		o->port_file = value;
 		return true;
+	case 'a':
+		o->arc_dir = value;
+		return true;
 	case 't':
 		if (parse_number(value, 1, MAX_LIFETIME, &o->lifetime))
 			return true;
@@ -144,6 +151,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ "port-file", required_argument, NULL, 'p' },
 		{ "lifetime", required_argument, NULL, 't' },
 		{ "issuer", required_argument, NULL, 'i' },
+		{ "arc-dir", required_argument, NULL, 'a' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ 0 },
@@ -224,7 +232,8 @@ static bool start(struct emu *emu, const struct options *o)
 {
 	emu->base = event_base_new();
 	emu->keys = emu_keys_new();
-	if (!emu->base || !emu->keys) {
+	emu->azure = emu_azure_new(o->arc_dir);
+	if (!emu->base || !emu->keys || !emu->azure) {
 		complain("cannot make %s", emu->base ? "signing keys" : "an event loop");
 		return false;
 	}
@@ -252,6 +261,9 @@ static void stop(struct emu *emu)
 	emu_server_stop(emu);
 	emu_faults_clear(emu);
 	emu_tokens_clear(emu);
+	emu_google_free(emu);
+	emu_oauth2_free(emu);
+	emu_azure_free(&emu->azure);
 	emu_keys_free(&emu->keys);
 	free(emu->issuer);
 	if (emu->base)

@@ -7,15 +7,16 @@
 
 void emu_openid(struct emu_exchange *x)
 {
-	char jwks[100];
+	char jwks[100], token[120];
 
 	if (!emu_is_get(x)) {
 		emu_reply_method(x, "GET");
 		return;
 	}
 	snprintf(jwks, sizeof(jwks), "%s/jwks", x->emu->url);
+	snprintf(token, sizeof(token), "%s%s", x->emu->url, EMU_OAUTH2_PATH);
 	emu_reply_json(x, HTTP_OK,
-		json_pack("{s:s, s:s, s:[s], s:[s], s:[s, s]}", "issuer", x->emu->issuer, "jwks_uri", jwks,
+		json_pack("{s:s, s:s, s:s, s:[s], s:[s], s:[s, s]}", "issuer", x->emu->issuer, "jwks_uri", jwks, "token_endpoint", token,
 			"response_types_supported", "id_token", "subject_types_supported", "public",
 			"id_token_signing_alg_values_supported", "RS256", "ES256"));
 }

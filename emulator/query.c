@@ -52,6 +52,20 @@ bool emu_query_parse(struct emu_query *q, const char *text, size_t length)
 	return true;
 }
 
+bool emu_form_encoded(const char *text, size_t length)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~*+&=";
+	static const char hex[] = "0123456789ABCDEFabcdef";
+
+	for (size_t i = 0; i < length; i++) {
+		if (text[i] == '%' && i + 2 < length && strchr(hex, text[i + 1]) && strchr(hex, text[i + 2]))
+			i += 2;
+		else if (!text[i] || !strchr(plain, text[i]))
+			return false;
+	}
+	return true;
+}
+
 void emu_query_free(struct emu_query *q)
 {
 	for (size_t i = 0; i < q->count; i++) {

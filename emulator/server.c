@@ -32,14 +32,32 @@ static void route(struct emu_exchange *x)
 	if (strncmp(path, "/emulator/", 10) == 0) {
 		x->handle = emu_control;
 	} else if (strncasecmp(path, "/metadata/", 10) == 0) {
-		x->source = EMU_IMDS;
-		x->handle = emu_imds;
+		x->source = emu_azure_is_arc(x->emu) ? EMU_ARC : EMU_IMDS;
+		x->handle = x->source == EMU_ARC ? emu_arc : emu_imds;
+	} else if (strcasecmp(path, "/msi/token") == 0) {
+		x->source = EMU_APPSERVICE;
+		x->handle = emu_appservice;
+	} else if (emu_entra_path(path)) {
+		x->source = EMU_ENTRA;
+		x->handle = emu_entra;
+	} else if (strcmp(path, EMU_OAUTH2_PATH) == 0) {
+		x->source = EMU_OAUTH2;
+		x->handle = emu_oauth2;
 	} else if (strcmp(path, "/jwks") == 0) {
 		x->source = EMU_JWKS;
 		x->handle = emu_jwks;
 	} else if (ends_with(path, "/.well-known/openid-configuration")) {
 		x->source = EMU_OPENID;
 		x->handle = emu_openid;
+	} else if (strcmp(path, "/token") == 0) {
+		x->source = EMU_GOOGLE_TOKEN;
+		x->handle = emu_google_token;
+	} else if (strcmp(path, "/v1/token") == 0) {
+		x->source = EMU_GOOGLE_STS;
+		x->handle = emu_google_sts;
+	} else if (strncmp(path, "/v1/projects/", 13) == 0) {
+		x->source = EMU_GOOGLE_IAM;
+		x->handle = emu_google_iam;
 	} else if (strcmp(path, "/") == 0 || strncmp(path, "/computeMetadata/", 17) == 0) {
 		x->source = EMU_METADATA;
 		x->handle = emu_metadata;

@@ -62,6 +62,17 @@ static struct emu_token *find(struct emu *emu, const char *key)
 	return NULL;
 }
 
+const struct emu_token *emu_token_find(const struct emu *emu, const char *text)
+{
+	const struct emu_token *token;
+	time_t now = time(NULL);
+
+	TAILQ_FOREACH(token, &emu->tokens, link)
+	if (token->expires > now && strcmp(token->text, text) == 0)
+		return token;
+	return NULL;
+}
+
 static char *make_opaque(const struct emu_exchange *x, const char *prefix)
 {
 	size_t length = x->fault->token_bytes ? (size_t)x->fault->token_bytes : OPAQUE_BYTES;
@@ -98,7 +109,8 @@ static char *make_jwt(const struct emu_exchange *x, const struct emu_wish *wish,
 	char *jti = emu_random_text(22), *text = NULL;
 
 	if (claims && jti) {
-		json_object_set_new(claims, "iss", json_string(issuer));
+		if (x->fault->issuer || !json_object_get(claims, "iss"))
+			json_object_set_new(claims, "iss", json_string(issuer));
 		json_object_set_new(claims, "iat", json_integer((json_int_t)token->issued));
 		json_object_set_new(claims, "nbf", json_integer((json_int_t)token->issued));
 		json_object_set_new(claims, "exp", json_integer((json_int_t)token->expires));

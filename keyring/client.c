@@ -10,8 +10,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "keyring/keyctl.h"
 #include "keyring/keyfob.h"
 
+#define OVERFLOW_UID 65534	/* user_namespaces(7) */
 #define CONNECT_TIMEOUT 2	/* seconds; a listening broker accepts at once */
 
 static const char *chosen_socket;
@@ -26,6 +28,16 @@ const char *client_socket(void)
 	const char *path = chosen_socket ? chosen_socket : secure_getenv("KEYFOB_SOCKET");
 
 	return path && *path ? path : WIRE_SOCKET_DEFAULT;
+}
+
+/*
+ * Root's, or the caller's own. In a user namespace that does not know root he
+ * shows as the overflow uid, as everybody outside it does: there, whoever put
+ * the socket into the container vouches for it.
+ */
+static bool is_brokers(uid_t uid)
+{
+	return uid == 0 || uid == geteuid() || (uid == OVERFLOW_UID && !key_ids_are_true());
 }
 
 static int connect_broker(const char *path, char *message, size_t size)
@@ -49,7 +61,7 @@ static int connect_broker(const char *path, char *message, size_t size)
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
 	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		snprintf(message, size, "cannot reach the broker at %s: %s", path, strerror(errno));
-	} else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || (peer.uid != 0 && peer.uid != geteuid())) {
+	} else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || !is_brokers(peer.uid)) {
 		snprintf(message, size, "%s belongs to a stranger (uid %u), not to the broker", path, peer.uid);
 	} else {
 		return fd;
@@ -102,8 +114,9 @@ int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeou
 	buffer_init(&request, WIRE_MAX);
 	buffer_put_u8(&request, WIRE_VERSION);
 	buffer_put_u8(&request, (uint8_t)opcode);
-	if (fields)
+	if (fields && !fields->failed)
 		buffer_put(&request, fields->data, fields->length);
+	request.failed = request.failed || (fields && fields->failed);
 	error = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ? -errno : wire_send(fd, &request, -1);
 	/* A broker that turns a caller away answers and closes before it reads: EPIPE or one ECONNRESET, and then the answer. */
 	if (error == 0 || error == -EPIPE)

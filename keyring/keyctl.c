@@ -6,6 +6,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+/* include/linux/proc_ns.h: the inode of the first user namespace never changes. */
+#define INITIAL_USER_NAMESPACE 0xEFFFFFFDu
+
+bool key_ids_are_true(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/user", &st) == 0 && st.st_ino == INITIAL_USER_NAMESPACE;
+}
 
 /* type;uid;gid;perm;name, and only the first four ';' part: a name may hold more of them. */
 int key_describe(key_serial_t key, struct key_description *d)
@@ -66,13 +77,14 @@ key_serial_t key_search(key_serial_t ring, const char *type, const char *name)
 
 bool key_record_format(const struct key_record *record, struct buffer *b)
 {
-	return buffer_printf(b, "v1 serial=%d expires=%" PRIu64 " refresh=%" PRIu64 " fingerprint=%s previous=%d:%" PRIu64,
-		record->serial, record->expires, record->refresh, record->fingerprint, record->previous, record->previous_expires);
+	return buffer_printf(b, "v1 serial=%d expires=%" PRIu64 " refresh=%" PRIu64 " fingerprint=%s previous=%d:%" PRIu64 " broker=%s",
+		record->serial, record->expires, record->refresh, record->fingerprint, record->previous, record->previous_expires,
+		record->broker);
 }
 
 bool key_record_parse(const char *text, size_t length, struct key_record *record)
 {
-	char copy[256];
+	char copy[512];
 	int used = 0;
 
 	if (length >= sizeof(copy))
@@ -80,7 +92,7 @@ bool key_record_parse(const char *text, size_t length, struct key_record *record
 	memcpy(copy, text, length);
 	copy[length] = 0;
 	memset(record, 0, sizeof(*record));
-	return sscanf(copy, "v1 serial=%d expires=%" SCNu64 " refresh=%" SCNu64 " fingerprint=%8[0-9a-f] previous=%d:%" SCNu64 "%n",
+	return sscanf(copy, "v1 serial=%d expires=%" SCNu64 " refresh=%" SCNu64 " fingerprint=%8[0-9a-f] previous=%d:%" SCNu64 " broker=%107[^\n]%n",
 		       &record->serial, &record->expires, &record->refresh, record->fingerprint, &record->previous, &record->previous_expires,
-		       &used) == 6 && (size_t)used == length;
+		       record->broker, &used) == 7 && (size_t)used == length;
 }

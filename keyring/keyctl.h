@@ -19,6 +19,8 @@
 #define KEY_INFO_PREFIX "keyfob-info:"	/* + credential: struct key_record as text */
 #define KEY_NAME_SIZE (sizeof(KEY_INFO_PREFIX) + WIRE_NAME_MAX)
 
+#define KEY_BROKER_SIZE 108		/* sun_path, see unix(7) */
+
 /* The possessor may look, read and search (and link a token), the owner, root, may all; nobody else anything. */
 #define KEY_TOKEN_PERM 0x1b3f0000u
 #define KEY_RING_PERM 0x0b3f0000u
@@ -43,8 +45,11 @@ struct key_record {
 	char fingerprint[9];
 	key_serial_t previous;		/* 0: none */
 	uint64_t previous_expires;
+	char broker[KEY_BROKER_SIZE];	/* the socket of the broker that wrote it: there may be another, with a credential of that name */
 };
 
+/* In another user namespace the kernel shows ids that are not those of the broker's world. */
+bool key_ids_are_true(void);
 /* All return 0 (or a serial) or a negative errno. */
 int key_describe(key_serial_t key, struct key_description *d);
 /* The payload, appended to b, whose limit holds. */

@@ -33,6 +33,7 @@ struct keyfob {
 	pthread_mutex_t lock;
 	pid_t pid;		/* whose lookup and tokens these are */
 	uid_t euid;
+	bool is_stale;		/* another process filled this in */
 	struct lookup lookup;
 	struct remembered *tokens;
 	char message[WIRE_TEXT_MAX];
@@ -85,6 +86,8 @@ int keyfob_open(struct keyfob **kf)
 	if (!new)
 		return KEYFOB_ENOMEM;
 	pthread_mutex_init(&new->lock, NULL);
+	new->pid = getpid();
+	new->euid = geteuid();
 	*kf = new;
 	return 0;
 }
@@ -112,16 +115,26 @@ void keyfob_close(struct keyfob **kf)
 	*kf = NULL;
 }
 
-/* A child has no process keyring of its parent's, and another user is not meant to read what this one could. */
-static void notice_changed_process(struct keyfob *kf)
+/*
+ * Lock, and forget what another process or user knew: a child has no process
+ * keyring of its parent's, and another user is not meant to read what this one
+ * could. In a child the lock itself may be one that a thread of the parent
+ * held, and will never release.
+ */
+static void enter(struct keyfob *kf)
 {
 	pid_t pid = getpid();
 	uid_t euid = geteuid();
 
-	if (kf->pid == pid && kf->euid == euid)
-		return;
-	forget_all(kf);
-	kf->pid = pid;
+	if (kf->pid != pid) {
+		pthread_mutex_init(&kf->lock, NULL);
+		kf->pid = pid;
+		kf->is_stale = true;
+	}
+	pthread_mutex_lock(&kf->lock);
+	if (kf->is_stale || kf->euid != euid)
+		forget_all(kf);
+	kf->is_stale = false;
 	kf->euid = euid;
 }
 
@@ -168,6 +181,7 @@ static int get_from_keyring(struct keyfob *kf, const char *credential, struct ke
 	int error;
 
 	buffer_init(&bytes, WIRE_TOKEN_MAX + 2048);
+	kf->lookup.broker = client_socket();
 	error = lookup_token(&kf->lookup, credential, &bytes, &hit);
 	if (error == 0) {
 		*token = new_token(bytes.data, bytes.length, hit.expires);
@@ -204,7 +218,7 @@ static int get_from_broker(struct keyfob *kf, const char *credential, struct key
 		}
 	}
 	if (error < 0) {
-		pthread_mutex_lock(&kf->lock);
+		enter(kf);
 		memcpy(kf->message, message, sizeof(kf->message));
 		pthread_mutex_unlock(&kf->lock);
 	}
@@ -220,8 +234,7 @@ int keyfob_get(struct keyfob *kf, const char *credential, struct keyfob_token **
 
 	if (!kf || !credential || !token || !wire_name_valid(credential))
 		return KEYFOB_EINVAL;
-	pthread_mutex_lock(&kf->lock);
-	notice_changed_process(kf);
+	enter(kf);
 	found = get_remembered(kf, credential);
 	if (!found)
 		error = get_from_keyring(kf, credential, &found);
@@ -248,7 +261,7 @@ int keyfob_reject(struct keyfob *kf, const char *credential, const char *token)
 	buffer_put_text(&request, credential);
 	buffer_put_text(&request, token);
 	error = client_call(WIRE_REJECT, &request, CALL_TIMEOUT_MS, &reply, &r, message, sizeof(message));
-	pthread_mutex_lock(&kf->lock);
+	enter(kf);
 	if (error < 0)
 		memcpy(kf->message, message, sizeof(kf->message));
 	pthread_mutex_unlock(&kf->lock);
@@ -263,7 +276,7 @@ size_t keyfob_message(struct keyfob *kf, char *text, size_t size)
 
 	if (!kf)
 		return 0;
-	pthread_mutex_lock(&kf->lock);
+	enter(kf);
 	length = snprintf(text, size, "%s", kf->message);
 	pthread_mutex_unlock(&kf->lock);
 	return length < 0 ? 0 : (size_t)length;

@@ -35,7 +35,7 @@ struct keyfob;		/* a handle; any number of threads may share one */
 struct keyfob_token;	/* a token, owned by who got it */
 
 /*
- * Make a handle. Costs no system call. The socket is the one named in the
+ * Make a handle. Opens nothing and asks nobody. The socket is the one named in the
  * environment variable KEYFOB_SOCKET (ignored in a set-user-id process), else
  * /run/keyfob/keyfob.sock.
  * Returns 0 or KEYFOB_ENOMEM. The caller closes *kf.
@@ -44,7 +44,7 @@ int keyfob_open(struct keyfob **kf);
 
 /*
  * Get the token of a credential. While the one given before is current this
- * costs one system call; it may wait up to 30 s for a first fetch.
+ * costs a few cheap system calls (is the key still there?); it may wait up to 30 s for a first fetch.
  * Returns 0, or a negative enum keyfob_error and leaves *token alone. The
  * caller frees *token.
  */

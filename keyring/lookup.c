@@ -4,42 +4,36 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define BROKER_UID 0u
 /* A key may be replaced between search and read; that the same reader loses this race so often is not believable. */
 #define TRIES 8
-/* include/linux/proc_ns.h: the inode of the first user namespace never changes. */
-#define INITIAL_USER_NAMESPACE 0xEFFFFFFDu
-
-/* In another user namespace the kernel shows ids that are not those of the broker's world. */
-static bool ids_are_true(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/ns/user", &st) == 0 && st.st_ino == INITIAL_USER_NAMESPACE;
-}
 
 static bool is_unsupported(int error)
 {
 	return error == -EPERM || error == -ENOSYS || error == -ENODEV || error == -EDQUOT || error == -EOPNOTSUPP;
 }
 
-/* The session keyring if it is the caller's own: one kept over sudo or su is somebody else's. */
+/*
+ * The session keyring if it is the caller's own: one kept over sudo or su is
+ * somebody else's. Told by its name: to ask for the user's default session
+ * keyring would make one, and be charged for it.
+ */
 static key_serial_t own_session(void)
 {
+	char fallback[32];
 	struct key_description d;
 	long session = keyctl_get_keyring_ID(KEY_SPEC_SESSION_KEYRING, 0);
-	long fallback = keyctl_get_keyring_ID(KEY_SPEC_USER_SESSION_KEYRING, 0);
 
 	if (session < 0 || getuid() != geteuid() || key_describe((key_serial_t)session, &d) < 0 || d.uid != geteuid())
 		return 0;
-	/* Writing to @s where it is only the default would make a new ring, and be charged for it. */
-	return session == fallback ? KEY_SPEC_USER_SESSION_KEYRING : KEY_SPEC_SESSION_KEYRING;
+	/* Writing to @s where it is only the default would make a new ring. */
+	snprintf(fallback, sizeof(fallback), "_uid_ses.%u", geteuid());
+	return strcmp(d.name, fallback) == 0 ? KEY_SPEC_USER_SESSION_KEYRING : KEY_SPEC_SESSION_KEYRING;
 }
 
-/* The caller's persistent keyring, possessed one way or another. */
+/* The caller's persistent keyring, possessed one way or another. By effective uid, as the broker's socket sees him. */
 static key_serial_t persistent_ring(void)
 {
 	char name[32];
@@ -53,9 +47,9 @@ static key_serial_t persistent_ring(void)
 		return key;
 	session = own_session();
 	if (session)
-		got = keyctl_get_persistent((uid_t)-1, session);
+		got = keyctl_get_persistent(geteuid(), session);
 	if (got < 0)
-		got = keyctl_get_persistent((uid_t)-1, KEY_SPEC_PROCESS_KEYRING);
+		got = keyctl_get_persistent(geteuid(), KEY_SPEC_PROCESS_KEYRING);
 	return got < 0 ? -errno : (key_serial_t)got;
 }
 
@@ -75,7 +69,7 @@ static int find_ring(struct lookup *l)
 {
 	key_serial_t persistent, ring;
 
-	if (!ids_are_true())
+	if (!key_ids_are_true())
 		return -EOPNOTSUPP;
 	persistent = persistent_ring();
 	if (persistent < 0)
@@ -85,6 +79,12 @@ static int find_ring(struct lookup *l)
 		return -ENOKEY;
 	l->ring = ring;
 	return 0;
+}
+
+/* A root with two brokers, one for a trial, finds in his ring what the other one published. */
+static bool is_meant(const struct lookup *l, const struct key_record *record)
+{
+	return !l->broker || strcmp(l->broker, record->broker) == 0;
 }
 
 static bool read_record(key_serial_t ring, const char *credential, struct key_record *record)
@@ -104,18 +104,20 @@ static bool read_record(key_serial_t ring, const char *credential, struct key_re
 }
 
 /* Returns -EAGAIN when the key was replaced under our eyes. */
-static int read_token(key_serial_t ring, const char *credential, struct buffer *token, struct lookup_hit *hit)
+static int read_token(const struct lookup *l, const char *credential, struct buffer *token, struct lookup_hit *hit)
 {
 	char name[KEY_NAME_SIZE];
 	struct key_record record;
 	key_serial_t key;
 
 	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	key = key_search(ring, "user", name);
+	key = key_search(l->ring, "user", name);
 	if (key < 0)
 		return key == -EACCES ? -EAGAIN : -ENOKEY;
-	if (!is_genuine(key, "user", name, KEY_TOKEN_PERM) || key_read(key, token) < 0 || !read_record(ring, credential, &record))
+	if (!is_genuine(key, "user", name, KEY_TOKEN_PERM) || key_read(key, token) < 0 || !read_record(l->ring, credential, &record))
 		return -EAGAIN;
+	if (!is_meant(l, &record))
+		return -ENOKEY;
 	hit->serial = key;
 	if (record.serial == key)
 		hit->expires = (time_t)record.expires;
@@ -141,7 +143,7 @@ int lookup_token(struct lookup *l, const char *credential, struct buffer *token,
 				return error;
 		}
 		buffer_clear(token);
-		error = read_token(l->ring, credential, token, hit);
+		error = read_token(l, credential, token, hit);
 		if (error == 0)
 			return 0;
 		/* The ring itself may have been replaced, or is gone: look for it again. */

@@ -534,6 +534,7 @@ int store_put_copy(struct store *s, uid_t uid, const char *credential, const str
 		return key;
 	buffer_init(&text, 512);
 	info.serial = key;
+	snprintf(info.broker, sizeof(info.broker), "%s", s->name + strlen(ANCHOR_PREFIX));
 	memcpy(info.fingerprint, record->fingerprint, sizeof(info.fingerprint));
 	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
 	error = key_record_format(&info, &text) ? 0 : -ENOMEM;
@@ -646,5 +647,7 @@ int store_link_ring(struct store *s, uid_t uid)
 	else
 		error = keyctl_link(ring, (key_serial_t)persistent) < 0 ? -errno : 0;
 	stage_clear();
+	if (error == 0 && keyctl_set_timeout(ring, RING_TIMEOUT) < 0)
+		error = -errno;
 	return error;
 }

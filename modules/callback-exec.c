@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/buffer.h"
+#include "modules/exec-input.h"
 #include "modules/exec-output.h"
 #include "modules/module.h"
 #include "modules/report.h"
@@ -33,6 +34,7 @@
 
 struct run {
 	pid_t pid;
+	int in;			/* what the program reads */
 	int out, err;		/* read ends; -1 at their end of file */
 	int failed_exec;	/* read end: the errno of an exec that failed */
 	struct buffer output, errors;
@@ -177,10 +179,10 @@ static void leave_descriptors_behind(void)
 
 /* In the child; only async-signal-safe calls. */
 static void __attribute__((noreturn))
-become_program(char *const *arguments, char **environment, const int ends[3])
+become_program(char *const *arguments, char **environment, int in, const int ends[3])
 {
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC), error;
 	sigset_t none;
+	int error;
 
 	setpgid(0, 0);
 	for (int i = 1; i < NSIG; i++)
@@ -188,7 +190,7 @@ become_program(char *const *arguments, char **environment, const int ends[3])
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	leave_descriptors_behind();
-	if (null >= 0 && chdir("/") == 0 && dup2(null, 0) == 0 && dup2(ends[0], 1) == 1 && dup2(ends[1], 2) == 2)
+	if (chdir("/") == 0 && dup2(in, 0) == 0 && dup2(ends[0], 1) == 1 && dup2(ends[1], 2) == 2)
 		execve(arguments[0], arguments, environment);
 	error = errno;
 	if (write(ends[2], &error, sizeof(error)) != sizeof(error))
@@ -224,7 +226,7 @@ static bool start(struct run *run, char *const *arguments, char **environment)
 	if (run->pid < 0)
 		goto fail;
 	if (run->pid == 0)
-		become_program(arguments, environment, writes);
+		become_program(arguments, environment, run->in, writes);
 	/* Both sides do it, so that neither has to wait for the other. */
 	setpgid(run->pid, run->pid);
 	close_all(writes, 3);
@@ -421,7 +423,7 @@ static void judge(struct run *run, const struct keyfob_request *request, struct 
 
 static void obtain(const struct keyfob_request *request, struct keyfob_reply *reply)
 {
-	struct run run = { .out = -1, .err = -1, .failed_exec = -1, .pidfd = -1 };
+	struct run run = { .in = -1, .out = -1, .err = -1, .failed_exec = -1, .pidfd = -1 };
 	char **environment = NULL;
 	long grace;
 
@@ -436,7 +438,8 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 	buffer_init(&run.errors, ERROR_MAX);
 	environment = make_environment(request);
 	report_tell(request, "run %s", request->arguments[0]);
-	if (!environment || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 || !start(&run, request->arguments, environment)) {
+	run.in = exec_input_open(keyfob_setting(request, "format", "auto"), request->resource);
+	if (!environment || run.in < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 || !start(&run, request->arguments, environment)) {
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "cannot start a program: %s", strerror(errno));
 		goto out;
 	}
@@ -450,15 +453,16 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 	tell_errors(&run, request);
 	judge(&run, request, reply);
 out:
-	close_all((int[]){ run.out, run.err, run.failed_exec, run.pidfd }, 4);
+	close_all((int[]){ run.in, run.out, run.err, run.failed_exec, run.pidfd }, 5);
 	free_environment(environment);
 	buffer_free(&run.output);
 	buffer_free(&run.errors);
 }
 
 static const struct keyfob_option options[] = {
-	{ "format", KEYFOB_OPTION_CHOICE, 0, "auto|raw|google|k8s|oauth",
-	  "what the program prints; default: auto, which takes raw output only when it is a JWT" },
+	{ "format", KEYFOB_OPTION_CHOICE, 0, "auto|raw|google|k8s|oauth|spire|docker|git",
+	  "what the program prints; default: auto, which takes raw output only when it is a JWT. "
+	  "docker and git also give the resource, a URL, to its standard input" },
 	{ "arguments", KEYFOB_OPTION_TEXT, KEYFOB_OPTION_REQUIRED | KEYFOB_OPTION_ARGUMENTS, "-- /PROGRAM ARGUMENT...",
 	  "the program by absolute path, root's alone all the way, and its arguments; no shell" },
 };

@@ -31,6 +31,15 @@ static void fail_as_said(struct keyfob_reply *reply, const char *code, const cha
 		    reply->code[0] ? reply->code : "a failure", text[0] ? ": " : "", text);
 }
 
+/* A docker helper prints its error, as a line of text, where the credential would stand. */
+static void fail_as_printed(struct keyfob_reply *reply, const char *data, size_t length)
+{
+	char text[500];
+
+	report_text(text, sizeof(text), data, length, REPORT_MASK_ALL);
+	keyfob_fail(reply, KEYFOB_CLASS_PERMANENT, "the program reports a failure: %s", text);
+}
+
 static void accept_token(struct keyfob_reply *reply, const char *token, time_t expires, time_t now)
 {
 	if (expires && expires < now) {
@@ -165,6 +174,92 @@ static void read_oauth(const struct input *in, struct keyfob_reply *reply)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "oauth output holds no access_token");
 }
 
+static void read_docker(const struct input *in, struct keyfob_reply *reply)
+{
+	const char *token = json_reply_text(in->object, "Secret");
+
+	if (token)
+		accept_token(reply, token, 0, in->now);
+	else
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "docker output holds no Secret");
+}
+
+/* Every identity that the agent may have for this audience stands there; which one is meant is not ours to guess. */
+static void read_spire(const char *text, size_t length, struct keyfob_reply *reply)
+{
+	const char *why = NULL, *token = NULL;
+	json_t *array = json_reply_load_array(text, length, &why), *entry, *svid;
+	struct expiry_claims claims;
+	size_t i, j, count = 0;
+
+	json_array_foreach(array, i, entry) {
+		json_array_foreach(json_object_get(entry, "svids"), j, svid) {
+			token = json_reply_text(svid, "svid");
+			count++;
+		}
+	}
+	if (!array)
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the program's output is of no use as spire: %s", why);
+	else if (count > 1)
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
+			    "spire output holds %zu SVIDs; name the one with -spiffeID among the program's arguments", count);
+	else if (!token || !expiry_jwt_claims(token, strlen(token), &claims) || !claims.has_expires)
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "spire output holds no JWT-SVID with an expiry");
+	else
+		json_reply_token(reply, token, strlen(token));
+	json_reply_free(array);
+}
+
+struct text {
+	const char *at;
+	size_t length;
+};
+
+/* The value of the last line "name=..." of git-credential(1); its length is 0 when there is none. */
+static struct text git_value(const char *text, size_t length, const char *name)
+{
+	const char *end = text + length;
+	size_t prefix = strlen(name);
+	struct text found = { "", 0 };
+
+	while (text < end) {
+		const char *newline = memchr(text, '\n', (size_t)(end - text)), *stop = newline ? newline : end;
+
+		if ((size_t)(stop - text) > prefix && memcmp(text, name, prefix) == 0 && text[prefix] == '=') {
+			found.at = text + prefix + 1;
+			found.length = (size_t)(stop - found.at);
+			if (found.length && found.at[found.length - 1] == '\r')
+				found.length--;
+		}
+		text = stop + 1;
+	}
+	return found;
+}
+
+static void read_git(const char *text, size_t length, time_t now, struct keyfob_reply *reply)
+{
+	struct text password = git_value(text, length, "password"), quit = git_value(text, length, "quit");
+	struct text expiry = git_value(text, length, "password_expiry_utc");
+	time_t expires = 0;
+	char number[24];
+
+	if (expiry.length && expiry.length < sizeof(number)) {
+		snprintf(number, sizeof(number), "%.*s", (int)expiry.length, expiry.at);
+		expiry_parse_text(number, now, EXPIRY_ABSOLUTE, &expires);
+	}
+	if (memchr(text, 0, length))
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "git output holds a NUL");
+	else if (quit.length && (*quit.at == '1' || *quit.at == 't'))
+		keyfob_fail(reply, KEYFOB_CLASS_PERMANENT, "the program says quit: it has no credential to give");
+	else if (!password.length)
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "git output holds no password");
+	else if (expires && expires < now)
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the token that the program gave expired %lld s ago",
+			    (long long)(now - expires));
+	else if (json_reply_token(reply, password.at, password.length))
+		reply->expires = expires;
+}
+
 static void read_raw(const char *text, size_t length, bool jwt_only, struct keyfob_reply *reply)
 {
 	struct expiry_claims claims;
@@ -190,6 +285,7 @@ static const struct {
 	{ "google", read_google },
 	{ "k8s", read_k8s },
 	{ "oauth", read_oauth },
+	{ "docker", read_docker },
 };
 
 static const char *guess_format(const json_t *object)
@@ -200,6 +296,8 @@ static const char *guess_format(const json_t *object)
 		return "k8s";
 	if (json_object_get(object, "version") && json_object_get(object, "success"))
 		return "google";
+	if (json_object_get(object, "ServerURL") && json_object_get(object, "Secret"))
+		return "docker";
 	return "oauth";
 }
 
@@ -223,10 +321,21 @@ static void read_json(const char *text, size_t length, const char *format, enum 
 	json_reply_free(object);
 }
 
+/* What the first bytes tell: raw stands for all that is none of the others, json for those that are objects. */
+static const char *guess_family(const char *data, size_t length)
+{
+	if (*data == '{')
+		return "json";
+	if (*data == '[')
+		return "spire";
+	return git_value(data, length, "password").length ? "git" : "raw";
+}
+
 void exec_output_read(const char *data, size_t length, const char *format, enum keyfob_kind kind, time_t now,
 		      struct keyfob_reply *reply)
 {
 	bool automatic = strcmp(format, "auto") == 0;
+	const char *family = format;
 
 	while (length && isspace((unsigned char)data[length - 1]))
 		length--;
@@ -234,10 +343,18 @@ void exec_output_read(const char *data, size_t length, const char *format, enum 
 		data++;
 		length--;
 	}
+	if (length && automatic)
+		family = guess_family(data, length);
 	if (!length)
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the program ended well, but printed nothing");
-	else if (strcmp(format, "raw") == 0 || (automatic && *data != '{'))
+	else if (strcmp(family, "raw") == 0)
 		read_raw(data, length, automatic, reply);
+	else if (strcmp(family, "spire") == 0)
+		read_spire(data, length, reply);
+	else if (strcmp(family, "git") == 0)
+		read_git(data, length, now, reply);
+	else if (strcmp(family, "docker") == 0 && *data != '{')
+		fail_as_printed(reply, data, length);
 	else
 		read_json(data, length, format, kind, now, reply);
 }

@@ -15,6 +15,9 @@
  *   google  executable-sourced credentials, version 1
  *   k8s     ExecCredential of client.authentication.k8s.io, v1 or v1beta1
  *   oauth   an OAuth 2.0 token reply, or what `az account get-access-token` prints
+ *   spire   what `spire-agent api fetch jwt -output json` prints; one SVID
+ *   docker  what a docker credential helper's get prints: the Secret
+ *   git     key=value lines of git-credential(1): the password
  *   auto    whichever of these it is; raw only when it is a JWT
  * kind decides between the access and the ID token of an oauth reply.
  */

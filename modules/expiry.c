@@ -291,6 +291,8 @@ bool expiry_jwt_claims(const char *token, size_t length, struct expiry_claims *c
 	if (json_is_number(json_object_get(object, "exp")))
 		claims->has_expires = expiry_parse_json(json_object_get(object, "exp"), 0, EXPIRY_ABSOLUTE,
 							&claims->expires);
+	if (json_is_number(json_object_get(object, "iat")))
+		expiry_parse_json(json_object_get(object, "iat"), 0, EXPIRY_ABSOLUTE, &claims->issued);
 	append_printable(claims->issuer, sizeof(claims->issuer), json_object_get(object, "iss"));
 	append_printable(claims->subject, sizeof(claims->subject), json_object_get(object, "sub"));
 	read_audience(claims->audience, sizeof(claims->audience), json_object_get(object, "aud"));

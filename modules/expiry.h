@@ -37,6 +37,7 @@ bool expiry_parse_date(const char *text, time_t *when, bool *zoned);
 struct expiry_claims {
 	bool has_expires;
 	time_t expires;		/* exp, rounded down */
+	time_t issued;		/* iat, 0 when absent */
 	/* iss, aud, sub, cut to 256 bytes; what is not printable ASCII shows as '?'. "" when absent. */
 	char issuer[257];
 	char audience[257];	/* several are parted by ", " */

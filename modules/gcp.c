@@ -1,162 +1,161 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Google Cloud: ID and access tokens from the metadata server (GCE, GKE, Cloud Run and the others that speak it). */
-#include <ctype.h>
+/* Google Cloud: the table of sources and their options, and what they share. */
+#include "modules/gcp.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
 #include <strings.h>
 
-#include "modules/expiry.h"
 #include "modules/http.h"
-#include "modules/json.h"
-#include "modules/module.h"
-#include "modules/report.h"
 
-#define METADATA_ORIGIN "http://169.254.169.254"
-#define ACCOUNTS_PATH "/computeMetadata/v1/instance/service-accounts/"
-#define NOT_GOOGLE "is this machine on Google Cloud, or endpoint= right?"
+/* --- several requests ------------------------------------------------------- */
 
-/* The server hands out the same token until about four minutes before it ends. */
-#define REFRESH_BEFORE 225
-
-static const struct {
-	long status;
-	enum keyfob_class class;
-	unsigned int retry;
-	const char *advice;
-} statuses[] = {
-	{ 400, KEYFOB_CLASS_PERMANENT, 0, "correct resource (the audience) and the options of this provider line" },
-	{ 403, KEYFOB_CLASS_PERMANENT, 0, "this machine or pod may not have a token of that account" },
-	{ 404, KEYFOB_CLASS_CONFIG, 0, "attach a service account to this machine, or correct service_account=" },
-	{ 408, KEYFOB_CLASS_TRANSIENT, 0, NULL },
-	{ 429, KEYFOB_CLASS_THROTTLED, 1, "too many requests from this machine" },
-	{ 500, KEYFOB_CLASS_TRANSIENT, 1, NULL },
-	{ 503, KEYFOB_CLASS_TRANSIENT, 1, NULL },
-	{ 504, KEYFOB_CLASS_TRANSIENT, 1, NULL },
-};
-
-static void metadata_fail(const struct http_exchange *x, struct keyfob_reply *reply)
+static int64_t now_ms(void)
 {
-	bool refusal = x->status >= 400 && x->status < 500;
-	enum keyfob_class class = refusal ? KEYFOB_CLASS_PERMANENT : KEYFOB_CLASS_UNAVAILABLE;
-	const char *advice = NULL;
-	char text[300];
+	struct timespec now;
 
-	reply->retry_after = x->retry_after;
-	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
-		if (statuses[i].status != x->status)
-			continue;
-		class = statuses[i].class;
-		advice = statuses[i].advice;
-		if (!reply->retry_after)
-			reply->retry_after = statuses[i].retry;
-	}
-	report_text(text, sizeof(text), x->body.length ? (const char *)x->body.data : "", x->body.length,
-		  REPORT_MASK_KEEP_IDS);
-	keyfob_fail(reply, class, "the metadata server answered %ld%s%s%s%s", x->status, text[0] ? ": " : "", text,
-		    advice ? "; " : "", advice ? advice : "");
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* The token is the body itself, as text; its expiry stands in the JWT. */
-static void read_id_token(const struct http_exchange *x, struct keyfob_reply *reply)
+void gcp_chain_init(struct gcp_chain *chain, const struct keyfob_request *request)
 {
-	const char *token = x->body.length ? (const char *)x->body.data : "";
-	size_t length = x->body.length;
-	struct expiry_claims claims;
-
-	while (length && isspace((unsigned char)token[length - 1]))
-		length--;
-	while (length && isspace((unsigned char)*token)) {
-		token++;
-		length--;
-	}
-	if (!expiry_jwt_claims(token, length, &claims)) {
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the metadata server answered 200, but with no JWT");
-		return;
-	}
-	json_reply_token(reply, token, length);
+	memset(chain, 0, sizeof(*chain));
+	chain->deadline = now_ms() + request->timeout * INT64_C(1000);
 }
 
-static void read_access_token(const struct http_exchange *x, const struct keyfob_request *request,
-			      struct keyfob_reply *reply)
+bool gcp_chain_next(struct gcp_chain *chain, const struct keyfob_request *request, enum keyfob_kind kind,
+		    const char *endpoint, bool last, struct keyfob_reply *reply)
 {
-	const char *why = NULL, *token;
-	json_t *object = json_reply_load(x->body.data, x->body.length, &why);
+	int64_t left = chain->deadline - now_ms();
+	size_t count = 0;
 
-	token = object ? json_reply_text(object, "access_token") : NULL;
-	if (!object)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
-			    "the metadata server answered 200, but with no usable JSON: %s", why);
-	else if (!token)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
-			    "the metadata server answered 200, but with no access_token");
-	else if (json_reply_token(reply, token, strlen(token)) &&
-		 !expiry_parse_json(json_object_get(object, "expires_in"), time(NULL), EXPIRY_RELATIVE,
-				    &reply->expires))
-		report_tell(request, "! no readable expires_in");
-	json_reply_free(object);
-}
-
-static bool put_path(struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply)
-{
-	const char *account = keyfob_setting(request, "service_account", "default"), *scopes, *format;
-
-	if (strpbrk(account, "/?#%") || strcmp(account, "..") == 0 || strcmp(account, ".") == 0) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "service_account= takes an email address, an alias or 'default'");
+	if (left <= 0) {
+		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE,
+			    "the steps to a token took longer than %u s; timeout= may be raised", request->timeout);
 		return false;
 	}
-	scopes = keyfob_setting(request, "scopes", NULL);
-	format = keyfob_setting(request, "format", "full");
-	http_escape(&x->url, account, "@");
-	if (request->kind == KEYFOB_KIND_ID) {
-		buffer_printf(&x->url, "/identity");
-		http_query(x, "audience", request->resource);
-		http_query(x, "format", format);
-		if (strcmp(keyfob_setting(request, "licenses", "no"), "yes") == 0)
-			http_query(x, "licenses", "TRUE");
-	} else {
-		buffer_printf(&x->url, "/token");
-		if (scopes)
-			http_query(x, "scopes", scopes);
+	for (size_t i = 0; i < request->count && count + 1 < GCP_SETTINGS; i++) {
+		const char *name = request->settings[i].name;
+
+		if (strcmp(name, "endpoint") != 0 &&
+		    (last || (strcmp(name, "scopes") != 0 && strcmp(name, "subject") != 0)))
+			chain->settings[count++] = request->settings[i];
 	}
+	if (endpoint)
+		chain->settings[count++] = (struct keyfob_setting){ "endpoint", endpoint };
+	chain->request = *request;
+	chain->request.settings = chain->settings;
+	chain->request.count = count;
+	chain->request.kind = kind;
+	chain->request.timeout = (unsigned int)((left + 999) / 1000);
 	return true;
 }
 
-static void metadata_obtain(const struct keyfob_request *request, struct keyfob_reply *reply)
+void gcp_wipe(struct keyfob_reply *step)
 {
-	static const char *const headers[] = { "Metadata-Flavor: Google", NULL };
-	struct http_exchange x;
-
-	if (!http_init(&x, request, reply, METADATA_ORIGIN, ACCOUNTS_PATH) || !put_path(&x, request, reply))
-		goto out;
-	x.service = "metadata server";
-	x.peer = HTTP_METADATA;
-	x.headers = headers;
-	x.advice = NOT_GOOGLE;
-	/* GKE's server refuses connections in the first seconds of a pod. */
-	x.refused = KEYFOB_CLASS_TRANSIENT;
-	if (!http_perform(&x, request, reply))
-		goto out;
-	if (strcasecmp(x.flavor, "Google") != 0) {
-		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE,
-			    "the answer (%ld) lacks Metadata-Flavor: Google, so something else answered, such as "
-			    "a proxy or a captive portal; " NOT_GOOGLE, x.status);
-	} else if (x.status != 200) {
-		metadata_fail(&x, reply);
-	} else {
-		reply->refresh_before = REFRESH_BEFORE;
-		if (request->kind == KEYFOB_KIND_ID)
-			read_id_token(&x, reply);
-		else
-			read_access_token(&x, request, reply);
-	}
-out:
-	http_free(&x);
+	if (step->token)
+		explicit_bzero(step->token, step->length);
+	free(step->token);
+	step->token = NULL;
 }
+
+/* --- URLs ------------------------------------------------------------------- */
+
+static char *join(const char *a, const char *b, const char *c, const char *d, const char *e)
+{
+	char *text;
+
+	return asprintf(&text, "%s%s%s%s%s", a, b, c, d, e) < 0 ? NULL : text;
+}
+
+/* Copies, since curl's memory functions may change between here and gcp_url_free(). */
+bool gcp_url_parse(struct gcp_url *url, const char *text)
+{
+	char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL, *query = NULL, *extra = NULL;
+	CURLU *u = curl_url();
+
+	memset(url, 0, sizeof(*url));
+	if (!u || curl_url_set(u, CURLUPART_URL, text, 0) || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
+	    curl_url_get(u, CURLUPART_HOST, &host, 0) || curl_url_get(u, CURLUPART_PATH, &path, 0) ||
+	    !curl_url_get(u, CURLUPART_USER, &extra, 0) || !curl_url_get(u, CURLUPART_FRAGMENT, &extra, 0))
+		goto out;
+	if (curl_url_get(u, CURLUPART_PORT, &port, 0))
+		port = NULL;
+	if (curl_url_get(u, CURLUPART_QUERY, &query, 0))
+		query = NULL;
+	url->scheme = strdup(scheme);
+	url->host = strdup(host);
+	url->origin = join(scheme, "://", host, port ? ":" : "", port ? port : "");
+	url->path = join(path, query ? "?" : "", query ? query : "", "", "");
+out:
+	curl_free(scheme);
+	curl_free(host);
+	curl_free(port);
+	curl_free(path);
+	curl_free(query);
+	curl_free(extra);
+	curl_url_cleanup(u);
+	return url->scheme && url->host && url->origin && url->path;
+}
+
+void gcp_url_free(struct gcp_url *url)
+{
+	free(url->scheme);
+	free(url->host);
+	free(url->origin);
+	free(url->path);
+}
+
+const char *gcp_universe(const struct keyfob_request *request, const json_t *file, struct keyfob_reply *reply)
+{
+	const char *named = json_string_value(json_object_get(file, "universe_domain"));
+	const char *allowed = keyfob_setting(request, "universe_domain", GCP_UNIVERSE);
+
+	if (!named || !*named)
+		named = GCP_UNIVERSE;
+	if (strcasecmp(named, allowed) == 0)
+		return allowed;
+	keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
+		    "the file belongs to the universe %.200s; if it may send tokens there, set universe_domain= to that",
+		    named);
+	return NULL;
+}
+
+bool gcp_url_allowed(const struct keyfob_request *request, const struct gcp_url *url, const char *universe)
+{
+	size_t host, tail = strlen(universe);
+
+	if (keyfob_setting(request, "endpoint", NULL))
+		return true;
+	host = strlen(url->host);
+	return strcmp(url->scheme, "https") == 0 && host > tail + 1 && url->host[host - tail - 1] == '.' &&
+	       strcasecmp(url->host + host - tail, universe) == 0;
+}
+
+json_t *gcp_words(const char *text, const char *prefix)
+{
+	json_t *words = json_array();
+
+	for (text += strspn(text, ", "); *text; text += strspn(text, ", ")) {
+		int length = (int)strcspn(text, ", ");
+
+		json_array_append_new(words, json_sprintf("%s%.*s", prefix, length, text));
+		text += length;
+	}
+	return words;
+}
+
+/* --- the table -------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
 	void (*obtain)(const struct keyfob_request *request, struct keyfob_reply *reply);
 } sources[] = {
-	{ "metadata", metadata_obtain },
+	{ "metadata", gcp_metadata },
+	{ "key", gcp_key },
+	{ "impersonate", gcp_impersonate },
+	{ "external_account", gcp_external },
 };
 
 static void obtain(const struct keyfob_request *request, struct keyfob_reply *reply)
@@ -171,6 +170,8 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
 		if (strcmp(sources[i].name, source) == 0) {
 			sources[i].obtain(request, reply);
+			if (reply->class == KEYFOB_CLASS_OK)
+				reply->refresh_before = GCP_REFRESH_BEFORE;
 			return;
 		}
 	}
@@ -178,15 +179,39 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 }
 
 static const struct keyfob_option options[] = {
-	{ "source", KEYFOB_OPTION_CHOICE, 0, "metadata",
-	  "where the token comes from; default: metadata, the metadata server" },
-	{ "service_account", KEYFOB_OPTION_TEXT, 0, "an email address or alias", "whose token; default: default" },
+	{ "source", KEYFOB_OPTION_CHOICE, 0, "metadata|key|impersonate|external_account",
+	  "the metadata server; a service account's key; acting as another account; a foreign token "
+	  "(workload identity federation). Default: metadata" },
+	{ "service_account", KEYFOB_OPTION_TEXT, 0, "an email address or alias",
+	  "metadata: whose token; default: default" },
 	{ "format", KEYFOB_OPTION_CHOICE, 0, "standard|full",
-	  "claims of an ID token, full adds email and instance; default: full" },
+	  "metadata: claims of an ID token, full adds email and instance; default: full" },
 	{ "licenses", KEYFOB_OPTION_FLAG, 0, "yes or no",
-	  "ID tokens with format=full: name the image's licenses; default: no" },
+	  "metadata: ID tokens with format=full name the image's licenses; default: no" },
 	{ "scopes", KEYFOB_OPTION_TEXT, 0, "SCOPE,SCOPE...",
-	  "of an access token, where the platform heeds them; default: the machine's" },
+	  "of an access token; default: the machine's (metadata, where the platform heeds them), else cloud-platform" },
+	{ "key_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "a service account's JSON file",
+	  "key: whose key signs (needed). impersonate: whose token to start from; default: the metadata server's" },
+	{ "subject", KEYFOB_OPTION_TEXT, 0, "an email address",
+	  "key: a user of the domain, for domain-wide delegation; default: the account itself" },
+	{ "target", KEYFOB_OPTION_TEXT, 0, "an email address",
+	  "impersonate: the service account to act as (needed). external_account: default: what the file says" },
+	{ "delegates", KEYFOB_OPTION_TEXT, 0, "EMAIL,EMAIL...",
+	  "impersonate, external_account: the accounts between, in order; default: none" },
+	{ "lifetime", KEYFOB_OPTION_SECONDS, 0, "10m to 12h",
+	  "impersonate, external_account: of an access token; more than 1h needs an organization policy; default: 1h" },
+	{ "source_from", KEYFOB_OPTION_CREDENTIAL, 0, "a credential's name",
+	  "impersonate: start from that credential's access token" },
+	{ "metadata_endpoint", KEYFOB_OPTION_URL, 0, "http[s]://HOST[:PORT]",
+	  "impersonate: the metadata server to start from; default: " GCP_METADATA_ORIGIN },
+	{ "config_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "an external_account JSON file",
+	  "external_account: as gcloud iam workload-identity-pools create-cred-config writes it (needed)" },
+	{ "subject_file", KEYFOB_OPTION_FILE, 0, "a file",
+	  "external_account: where the foreign token stands; needed where config_file names a file" },
+	{ "subject_from", KEYFOB_OPTION_CREDENTIAL, 0, "a credential's name",
+	  "external_account: that credential's token is the foreign one, whatever config_file says" },
+	{ "universe_domain", KEYFOB_OPTION_TEXT, 0, "a domain",
+	  "where key_file and config_file may send tokens; default: googleapis.com" },
 	HTTP_OPTIONS,
 };
 
@@ -199,7 +224,15 @@ KEYFOB_MODULE = {
 	.example = "[credential atlas]\n"
 		   "resource = https://orders.example.com\n"
 		   "provider = gcp\n"
-		   "allow    = user:orders\n",
+		   "allow    = user:orders\n"
+		   "\n"
+		   "# off Google Cloud, with a key:\n"
+		   "# provider = gcp source=key key_file=/etc/keyfob/orders-key.json\n"
+		   "# as another account:\n"
+		   "# provider = gcp source=impersonate target=orders@my-project.iam.gserviceaccount.com\n"
+		   "# with the token of another cloud, here the credential azure-for-google:\n"
+		   "# provider = gcp source=external_account config_file=/etc/keyfob/pool.json "
+		   "subject_from=azure-for-google\n",
 	.options = options,
 	.count = sizeof(options) / sizeof(options[0]),
 	.obtain = obtain,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/http.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #define CONNECT_METADATA_MS 1000L
 #define CONNECT_PUBLIC_MS 5000L
 #define SHOWN_MAX 300
+#define SECRET_MIN 6	/* shorter ones occur in any text by chance */
 #define UNRESERVED "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 void http_escape(struct buffer *to, const char *text, const char *keep)
@@ -31,6 +33,61 @@ void http_query(struct http_exchange *x, const char *name, const char *value)
 
 	buffer_printf(&x->url, "%c%s=", first ? '?' : '&', name);
 	http_escape(&x->url, value, "");
+}
+
+bool http_is_private(const char *url, bool *local)
+{
+	char *scheme = NULL, *host = NULL;
+	bool is_local = false, is_private = false;
+	struct in_addr in4;
+	CURLU *u = curl_url();
+
+	if (u && curl_url_set(u, CURLUPART_URL, url, 0) == 0 && curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == 0 &&
+	    curl_url_get(u, CURLUPART_HOST, &host, 0) == 0) {
+		is_local = strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+			   (inet_pton(AF_INET, host, &in4) == 1 && ntohl(in4.s_addr) >> 24 == 127);
+		is_private = strcmp(scheme, "https") == 0 || (is_local && strcmp(scheme, "http") == 0);
+	}
+	curl_free(scheme);
+	curl_free(host);
+	curl_url_cleanup(u);
+	if (local)
+		*local = is_local;
+	return is_private;
+}
+
+static bool repeats(const struct keyfob_secret *secret, const void *text, size_t length)
+{
+	size_t size = secret->length;
+	struct buffer plain, encoded;
+	bool found;
+
+	/* A secret's file ends with a newline more often than not. */
+	while (size && (unsigned char)secret->value[size - 1] <= ' ')
+		size--;
+	if (size < SECRET_MIN)
+		return false;
+	buffer_init(&plain, HTTP_BODY_MAX);
+	buffer_init(&encoded, 3 * HTTP_BODY_MAX);
+	buffer_put(&plain, secret->value, size);
+	if (buffer_cstring(&plain))
+		http_escape(&encoded, (const char *)plain.data, "");
+	found = memmem(text, length, secret->value, size) ||
+		(encoded.length && memmem(text, length, encoded.data, encoded.length));
+	buffer_free(&plain);
+	buffer_free(&encoded);
+	return found;
+}
+
+void http_show(const struct keyfob_request *request, char *out, size_t size, const void *text, size_t length)
+{
+	for (size_t i = 0; length && i < request->secret_count; i++) {
+		if (repeats(&request->secrets[i], text, length)) {
+			snprintf(out, size, "(hidden: it repeats %s)", request->secrets[i].name);
+			return;
+		}
+	}
+	report_text(out, size, text, length, REPORT_MASK_KEEP_IDS);
 }
 
 /* Take scheme, host and port of the endpoint= option; anything more there is a mistake worth naming. */
@@ -139,6 +196,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 		x->retry_after = parse_retry_after(text);
 	else if (name == 12 && strncasecmp(line, "content-type", name) == 0)
 		snprintf(x->content_type, sizeof(x->content_type), "%s", text);
+	else if (name == 16 && strncasecmp(line, "www-authenticate", name) == 0 && !x->challenge[0])
+		snprintf(x->challenge, sizeof(x->challenge), "%.*s", (int)(line + length - value), value);
+	x->challenge[strcspn(x->challenge, "\r\n")] = 0;
 	if (have + 4 < sizeof(tally->names)) {
 		snprintf(tally->names + have, sizeof(tally->names) - have, have ? ", " : "");
 		have = strlen(tally->names);
@@ -289,7 +349,7 @@ static void tell_answer(const struct http_exchange *x, const struct keyfob_reque
 	report_tell(request, "< %s", names);
 	if (x->status == 200 || !x->body.length)
 		return;
-	report_text(shown, sizeof(shown), x->body.data, x->body.length, REPORT_MASK_KEEP_IDS);
+	http_show(request, shown, sizeof(shown), x->body.data, x->body.length);
 	report_tell(request, "< %s", shown);
 }
 

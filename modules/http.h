@@ -19,11 +19,11 @@
 	{ "ca_file", KEYFOB_OPTION_FILE, 0, "a PEM file", \
 	  "certificates to trust for https; default: the system's" }, \
 	{ "proxy", KEYFOB_OPTION_URL, 0, "http[s]://HOST[:PORT]", \
-	  "for public endpoints; default: the environment's. Metadata services are always asked directly" }
+	  "for public endpoints; default: none. Metadata services are always asked directly" }
 
 enum http_peer {
 	HTTP_METADATA,	/* on this host or link: never through a proxy, 1 s to connect */
-	HTTP_PUBLIC,	/* on the Internet: proxy= or the environment's, 5 s to connect */
+	HTTP_PUBLIC,	/* on the Internet: through proxy= where it is given, 5 s to connect */
 };
 
 struct http_exchange {
@@ -40,6 +40,7 @@ struct http_exchange {
 	struct buffer body;	/* at most HTTP_BODY_MAX bytes; wiped */
 	char content_type[64];
 	char flavor[32];	/* Metadata-Flavor */
+	char challenge[512];	/* WWW-Authenticate, the first, as it came */
 	unsigned int retry_after;	/* seconds, at most 3600; 0: none */
 };
 
@@ -55,6 +56,13 @@ void http_free(struct http_exchange *x);
 void http_query(struct http_exchange *x, const char *name, const char *value);
 /* Append text, percent-encoded except for what RFC 3986 leaves unreserved and the characters in keep. */
 void http_escape(struct buffer *to, const char *text, const char *keep);
+/* Is it https, or does it not leave this host? Only there may a secret go. local, where not NULL: the latter. */
+bool http_is_private(const char *url, bool *local);
+/*
+ * Make what a peer said fit to be shown, as report_text() does, and hide all
+ * of it when it repeats a secret of the request, as it is or percent-encoded.
+ */
+void http_show(const struct keyfob_request *request, char *out, size_t size, const void *text, size_t length);
 /*
  * Ask once, without following redirects. True when a whole answer came,
  * whatever its status. False: the failure is in reply, in words.

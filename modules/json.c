@@ -30,7 +30,7 @@ static const char *reason(const json_error_t *error)
 	}
 }
 
-json_t *json_reply_load(const void *data, size_t length, const char **why)
+static json_t *load(const void *data, size_t length, json_type type, const char **why)
 {
 	json_error_t error;
 	json_t *object;
@@ -41,14 +41,24 @@ json_t *json_reply_load(const void *data, size_t length, const char **why)
 	if (!object)
 		*why = length ? reason(&error) : "it is empty";
 	explicit_bzero(&error, sizeof(error));
-	if (json_is_object(object))
+	if (object && json_typeof(object) == type)
 		return object;
 	if (object) {
 		json_decref(object);
-		*why = "it is not a JSON object";
+		*why = type == JSON_ARRAY ? "it is not a JSON array" : "it is not a JSON object";
 	}
 	json_set_alloc_funcs(plain_malloc, plain_free);
 	return NULL;
+}
+
+json_t *json_reply_load(const void *data, size_t length, const char **why)
+{
+	return load(data, length, JSON_OBJECT, why);
+}
+
+json_t *json_reply_load_array(const void *data, size_t length, const char **why)
+{
+	return load(data, length, JSON_ARRAY, why);
 }
 
 void json_reply_free(json_t *object)

@@ -16,6 +16,8 @@
  * all of jansson allocates from memory that is wiped.
  */
 json_t *json_reply_load(const void *data, size_t length, const char **why);
+/* The same for an array. */
+json_t *json_reply_load_array(const void *data, size_t length, const char **why);
 /* Wipe and free it. NULL is fine. */
 void json_reply_free(json_t *object);
 /* A non-empty string member, or NULL. */

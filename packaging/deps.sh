@@ -3,6 +3,7 @@
 # What keyfob needs on Debian 12: packages and system users.
 #   packaging/deps.sh               install what is missing
 #   packaging/deps.sh --if-missing  the same, but silent when nothing is
+# and the npm packages of tests/npm, which judge keyfob from outside; without them their tests are skipped.
 set -eu
 
 build="gcc make pkg-config libkeyutils-dev libcurl4-openssl-dev libssl-dev libjansson-dev libevent-dev
@@ -19,13 +20,19 @@ missing_users=""
 for user in $users; do
 	getent passwd "$user" >/dev/null || missing_users="$missing_users $user"
 done
+npm=$(dirname "$0")/../tests/npm
+missing_npm=""
+[ "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ] || missing_npm=yes
+# Debian's npm, a package of 400, is not put beside another one.
+[ -z "$missing_npm" ] || command -v npm >/dev/null || missing_packages="$missing_packages nodejs npm"
 
-if [ -z "$missing_packages$missing_users" ]; then
+if [ -z "$missing_packages$missing_users$missing_npm" ]; then
 	[ "${1:-}" = --if-missing ] || echo "deps: nothing is missing"
 	exit 0
 fi
 [ -z "$missing_packages" ] || echo "deps: installing the Debian packages$missing_packages"
 [ -z "$missing_users" ] || echo "deps: making the system users$missing_users"
+[ -z "$missing_npm" ] || echo "deps: installing the npm packages of tests/npm"
 if [ "$(id -u)" != 0 ]; then
 	echo "deps: this needs root: run make deps as root" >&2
 	exit 1
@@ -39,3 +46,7 @@ fi
 for user in $missing_users; do
 	useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
 done
+if [ -n "$missing_npm" ]; then
+	npm ci --prefix "$npm" --ignore-scripts --no-audit --no-fund >/dev/null ||
+		echo "deps: the npm packages could not be installed; the tests that need them will be skipped" >&2
+fi

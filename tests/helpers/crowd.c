@@ -5,12 +5,15 @@
  *
  *   crowd once COUNT NAME          COUNT processes ask at the same moment
  *   crowd loop COUNT NAME SECONDS  COUNT processes ask over and over, each now and then with a new handle
+ *   crowd until COUNT NAME FILE    the same, until that file is there
  *
- * Prints "asked A got G missed M gaps P tokens T". A reader missed a token when
+ * Prints "asked A got G missed M gaps P tokens T", and how long the slowest
+ * answer took. A reader missed a token when
  * it got none although the one it had last was still good; else it is a gap.
  * The first few failures are told on stderr.
  */
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,8 +32,8 @@
 
 static struct {
 	atomic_int ready;
-	atomic_int go;
-	atomic_long asked, got, missed, gaps;
+	atomic_int stop;
+	atomic_long asked, got, missed, gaps, slowest_ms;
 	atomic_int tokens;
 	atomic_uint_least64_t token[TOKENS_MAX];	/* hashes of those seen */
 } *shared;
@@ -63,13 +66,31 @@ static void note(const char *token)
 	}
 }
 
+static long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void note_time(long ms)
+{
+	long slowest = shared->slowest_ms;
+
+	while (ms > slowest && !atomic_compare_exchange_weak(&shared->slowest_ms, &slowest, ms))
+		continue;
+}
+
 /* Returns when the token given ends; last where there was none. */
 static time_t ask(struct keyfob *kf, const char *name, time_t last)
 {
 	struct keyfob_token *token = NULL;
 	char why[256];
+	long begin = now_ms();
 	int error = keyfob_get(kf, name, &token);
 
+	note_time(now_ms() - begin);
 	shared->asked++;
 	if (error == 0) {
 		last = keyfob_token_expires(token);
@@ -88,47 +109,49 @@ static time_t ask(struct keyfob *kf, const char *name, time_t last)
 	return last;
 }
 
-static void __attribute__((noreturn)) reader(const char *name, time_t seconds)
+/* gate: at its end all begin. They sleep until then, or a thousand of them would keep the rest from being forked. */
+static void __attribute__((noreturn)) reader(const char *name, bool over_and_over, const int *gate)
 {
 	struct keyfob *kf = NULL;
-	time_t last = 0, end = 0;
+	time_t last = 0;
 	int turn = 0;
+	char c;
 
+	close(gate[1]);
 	if (keyfob_open(&kf) < 0)
 		_exit(1);
 	shared->ready++;
-	while (!shared->go)
-		usleep(200);
-	end = time(NULL) + seconds;
+	if (read(gate[0], &c, 1) != 0)
+		_exit(1);
 	do {
 		last = ask(kf, name, last);
-		if (seconds)
+		if (over_and_over)
 			usleep(PAUSE_US);
 		if (++turn % NEW_HANDLE_EVERY == 0) {
 			keyfob_close(&kf);
 			if (keyfob_open(&kf) < 0)
 				_exit(1);
 		}
-	} while (time(NULL) < end);
+	} while (over_and_over && !shared->stop);
 	keyfob_close(&kf);
 	_exit(0);
 }
 
 int main(int argc, char **argv)
 {
-	int count = argc > 2 ? atoi(argv[2]) : 0, failed = 0, status;
-	time_t seconds = argc > 4 && strcmp(argv[1], "loop") == 0 ? atoi(argv[4]) : 0;
+	int count = argc > 2 ? atoi(argv[2]) : 0, failed = 0, status, gate[2];
+	bool until = argc == 5 && strcmp(argv[1], "until") == 0, loop = argc == 5 && strcmp(argv[1], "loop") == 0;
 
 	if (argc < 4)
 		return 2;
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED)
+	if (shared == MAP_FAILED || pipe(gate) < 0)
 		return 1;
 	for (int i = 0; i < count; i++) {
 		pid_t pid = fork();
 
 		if (pid == 0)
-			reader(argv[3], seconds);
+			reader(argv[3], until || loop, gate);
 		if (pid < 0) {
 			perror("crowd: fork");
 			count = i;
@@ -136,10 +159,15 @@ int main(int argc, char **argv)
 	}
 	while (shared->ready < count)
 		usleep(1000);
-	shared->go = 1;
+	close(gate[1]);
+	if (loop)
+		sleep((unsigned int)atoi(argv[4]));
+	while (until && access(argv[4], F_OK) < 0)
+		usleep(PAUSE_US);
+	shared->stop = 1;
 	while (wait(&status) > 0)
 		failed += status != 0;
-	printf("asked %ld got %ld missed %ld gaps %ld tokens %d\n", (long)shared->asked, (long)shared->got, (long)shared->missed,
-		(long)shared->gaps, (int)shared->tokens);
+	printf("asked %ld got %ld missed %ld gaps %ld tokens %d\nslowest %ld ms\n", (long)shared->asked, (long)shared->got, (long)shared->missed,
+		(long)shared->gaps, (int)shared->tokens, (long)shared->slowest_ms);
 	return failed ? 1 : 0;
 }

@@ -37,7 +37,7 @@ EOF
 }
 
 fault_line "unknown key" 'a credential has no key colour \(it has: description, resource,' 'colour = green'
-fault_line "unknown option" 'azure has no option tenant \(it has: .*client_id.*\)' 'provider = azure tenant=x'
+fault_line "unknown option" 'azure has no option zone \(it has: .*client_id.*\)' 'provider = azure zone=x'
 fault_line "option given twice" 'option client_id is given twice' 'provider = azure client_id=a client_id=b'
 fault_line "option of the wrong kind" 'option endpoint must be a URL: http://HOST' 'provider = azure endpoint=10.0.0.1'
 fault_line "choice that is none" 'option source must be imds' 'provider = azure source=magic'
@@ -227,14 +227,14 @@ allow = user:$alice group:$team
 provider = callback-exec run_as=$alice -- $DIR/bin/token one
 allow = user:$alice
 
-[credential nobodys]
+[credential nobodys-$$]
 resource = api://nobodys
 provider = azure endpoint=$CLOUD
 EOF
 start_broker
 token=$(as "$alice" keyfob get atlas)
-exits "a credential that names nobody: root may have it" 0 keyfob get nobodys
-exits "a credential that names nobody: another may not" 4 as "$alice" keyfob get nobodys
+exits "a credential that names nobody: root may have it" 0 keyfob get nobodys-$$
+exits "a credential that names nobody: another may not" 4 as "$alice" keyfob get nobodys-$$
 exits "an unknown credential" 3 as "$alice" keyfob get atlantis
 like "an unknown credential: in words" "$ERR" 'keyfob: atlantis: .*no credential has that name'
 as "$bob" keyfob get atlas >/dev/null
@@ -256,7 +256,7 @@ for way in SIGHUP "keyfob reload"; do
 	fi
 	check "faulty reload by $way: the fault is logged" logged 'keyfob.conf:[0-9]+: azure has no option colour'
 	check "faulty reload by $way: and what follows" logged 'event=reload-failed; the old configuration stays'
-	is "faulty reload by $way: the credentials are the old ones" "$(names)" "atlas local nobodys"
+	is "faulty reload by $way: the credentials are the old ones" "$(names)" "atlas local nobodys-$$"
 	check "faulty reload by $way: no copy went" sh -c "keyctl pipe $alices && keyctl pipe $bobs && keyctl pipe $local"
 	is "faulty reload by $way: the token is the old one" "$(as "$bob" keyfob get atlas)" "$token"
 done

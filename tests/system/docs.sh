@@ -29,7 +29,7 @@ page_prototypes() {
 			for (i = 4; i <= NF; i += 2) line = line ", " $i
 			print line ")" }' | sed 's/\* /*/' | lines
 }
-is "the pages have the header's prototypes" "$(page_prototypes)" "$(sed -n 's/^\([a-z].*keyfob_[a-z]*(.*)\);$/\1/p' keyring/keyfob.h | lines)"
+is "the pages have the header's prototypes" "$(page_prototypes)" "$(sed -n 's/^\([a-z].*keyfob_[a-z_]*(.*)\);$/\1/p' keyring/keyfob.h | lines)"
 for std in c99 c11 c17; do
 	check "keyfob.h compiles alone as $std" cc -x c -std=$std -pedantic-errors -Wall -Wextra -Werror -fsyntax-only keyring/keyfob.h
 done
@@ -114,7 +114,7 @@ check "the module of MODULES does" compiles < <(echo '#define _DEFAULT_SOURCE'; 
 commands() {
 	# shellcheck disable=SC2086
 	{ grep -hoE '`(keyfob|keyfobd|keyfob-emulator|make) [^`]*`' $TEXTS | tr -d '`'
-		sed -nE 's/^ *([$#] )?((keyfob|keyfobd|keyfob-emulator|make) .*)$/\2/p' $TEXTS; } | sed 's/ *[|>#].*//' | lines
+		sed -nE 's/^ {4,}([$#] )?((keyfob|keyfobd|keyfob-emulator|make) .*)$/\2/p' $TEXTS; } | sed 's/ *[|>#].*//' | lines
 }
 # command_exists WORD...: the verb and the options are those of the program
 command_exists() {
@@ -151,7 +151,7 @@ check_not "a target that is not there is noticed" command_exists make frobnicate
 
 # --- files, events, requests that the texts name ----------------------------------------------
 # shellcheck disable=SC2086
-is "every file that the texts name is there" "$(grep -hoE '\b(broker|cli|common|doc|emulator|examples|keyring|modules|packaging|tests|verify)/[A-Za-z0-9_./-]*[A-Za-z0-9]' \
+is "every file that the texts name is there" "$(grep -hoP '(?<![\w/])(broker|cli|common|doc|emulator|examples|keyring|modules|packaging|tests|verify)/[A-Za-z0-9_./-]*[A-Za-z0-9]' \
 	$TEXTS | lines | while read -r path; do [ -e "$path" ] || echo "$path"; done)" ""
 is "OPERATING lists the events that the broker logs" "$(sed -nE 's/^\| `([a-z-]+)` \|.*\| (err|warning|notice|info|debug) .*/\1/p' doc/OPERATING.md | lines)" \
 	"$(grep -ohE 'event=[a-z-]+' broker/*.c | cut -d= -f2 | lines)"

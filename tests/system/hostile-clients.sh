@@ -18,7 +18,7 @@ provider = azure endpoint=$CLOUD
 allow = user:$alice
 
 [credential slow]
-provider = callback-exec run_as=$mallory timeout=60s -- /bin/sleep 50
+provider = callback-exec run_as=$mallory timeout=120s -- /bin/sleep 200
 allow = user:$mallory
 EOF
 start_broker
@@ -38,7 +38,11 @@ no_harm() {
 	check "$1: no descriptor is left" until_true 10 settled
 	is "$1: the others are served" "$(keyfob get atlas)" "$token"
 }
-until_true 10 sh -c '! pgrep keyfob-fetch -P '"$(launcher)"
+# Of the three fetches at the start only the slow one still runs.
+slow_alone() {
+	logged 'credential=theirs event=fetched' && [ "$(pgrep -c -P "$(launcher)")" = 1 ]
+}
+until_true 10 slow_alone
 before=$(descriptors)
 
 # --- frames ------------------------------------------------------------------------
@@ -63,8 +67,8 @@ like "200 silent connections are closed after 5 s" "$(hostile silent 200)" '^200
 no_harm "silent connections"
 
 # --- descriptors sent along ---------------------------------------------------------------
-is "one descriptor with a request is closed, and the request answered" "$(hostile descriptors 1)" "descriptors: 0"
-is "253 of them are too many" "$(hostile descriptors 253)" "descriptors: 2"
+like "one descriptor with a request is refused, or closed and the request answered" "$(hostile descriptors 1)" '^descriptors: (refused|0)$'
+like "253 of them are refused, or too many" "$(hostile descriptors 253)" '^descriptors: (refused|2)$'
 for _ in {1..20}; do hostile descriptors 4 >/dev/null; done
 no_harm "descriptors"
 
@@ -98,8 +102,6 @@ unlike "of a new token" "$(keyfob get atlas)" "^$token$"
 token=$(keyfob get atlas)
 exec {wait}>&-
 wait $!
-# The fetch for which they waited goes on; its one descriptor is not theirs.
-before=$((before + 1))
 no_harm "a crowd"
 check "it is still the same broker" kill -0 "$BROKER"
 finish

@@ -70,7 +70,7 @@ as "$alice" sh -c "p=\$(keyctl get_persistent @s); keyctl unlink $keyfob_ring \$
 is "the same after he unlinks the ring" "$(as "$alice" keyfob get atlas)" "$token"
 is "in the keyring too" "$(as "$alice" sh -c 'keyctl get_persistent @s >/dev/null; keyctl pipe %user:keyfob:atlas')" "$token"
 as "$alice" sh -c 'p=$(keyctl get_persistent @s); r=$(keyctl newring keyfob $p); keyctl add user keyfob:atlas forged $r >/dev/null
-	keyctl add user keyfob-info:atlas "v1 serial=1 expires=99999999999 refresh=0 fingerprint=00000000 previous=0:0" $r'
+	keyctl add user keyfob-info:atlas "v1 serial=1 expires=99999999999 refresh=0 fingerprint=00000000 previous=0:0 broker=$KEYFOB_SOCKET" $r'
 is "a false ring is not believed" "$(as "$alice" keyfob get atlas)" "$token"
 is "nor by a program" "$(as "$alice" "$HELPERS/reader" atlas)" "$token"
 is "a false ring in the session is passed by" "$(as "$alice" sh -c 'r=$(keyctl newring keyfob @s); keyctl add user keyfob:atlas forged $r >/dev/null

@@ -2,8 +2,8 @@
 /*
  * The azure module, and with it modules/http, against a server on loopback.
  *
- * links: modules/azure modules/http modules/expiry modules/json modules/report common/buffer
- * libs: libcurl jansson
+ * links: modules/azure modules/azure-imds modules/azure-appservice modules/azure-arc modules/azure-app modules/assertion modules/token-endpoint modules/token-file modules/http modules/expiry modules/json modules/report common/buffer
+ * libs: libcurl libcrypto jansson
  */
 #include <setjmp.h>
 #include <stdarg.h>

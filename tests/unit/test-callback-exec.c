@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * links: modules/callback-exec modules/exec-output modules/expiry modules/json modules/report common/buffer
+ * links: modules/callback-exec modules/exec-input modules/exec-output modules/expiry modules/json modules/report common/buffer
  * libs: jansson
  */
 #include <setjmp.h>

@@ -261,19 +261,19 @@ static void assert_fails(const char *words, int code, const char *text)
 static void test_get(void **state)
 {
 	(void)state;
-	assert_int_equal(run("get atlas"), 0);
+	assert_int_equal(run("get ctest"), 0);
 	assert_string_equal(output, TOKEN);
 	assert_string_equal(errors, "");
-	assert_int_equal(run("get --header atlas"), 0);
+	assert_int_equal(run("get --header ctest"), 0);
 	assert_string_equal(output, "Authorization: Bearer " TOKEN);
-	assert_int_equal(run("get atlas --format=git"), 0);
+	assert_int_equal(run("get ctest --format=git"), 0);
 	assert_string_equal(output, "password=" TOKEN "\npassword_expiry_utc=4102444800\n");
-	assert_int_equal(run("get atlas --json"), 0);
-	assert_string_equal(output, "{\"token\":\"abc.d\\\"e\\\\f\",\"expires_at\":4102444800,\"credential\":\"atlas\"}\n");
-	assert_int_equal(run("get atlas --format exec-credential"), 0);
+	assert_int_equal(run("get ctest --json"), 0);
+	assert_string_equal(output, "{\"token\":\"abc.d\\\"e\\\\f\",\"expires_at\":4102444800,\"credential\":\"ctest\"}\n");
+	assert_int_equal(run("get ctest --format exec-credential"), 0);
 	assert_string_equal(output, "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":"
 		"{\"token\":\"abc.d\\\"e\\\\f\",\"expirationTimestamp\":\"2100-01-01T00:00:00Z\"}}\n");
-	assert_int_equal(run("get atlas --format=google"), 0);
+	assert_int_equal(run("get ctest --format=google"), 0);
 	assert_string_equal(output, "{\"version\":1,\"success\":true,\"token_type\":\"urn:ietf:params:oauth:token-type:jwt\","
 		"\"id_token\":\"abc.d\\\"e\\\\f\",\"expiration_time\":4102444800}\n");
 }
@@ -287,7 +287,7 @@ static void test_failures(void **state)
 	assert_fails("get later", 8, "keyfob: later: too many requests (try again in 20 s)");
 	assert_fails("get garbage", 6, "malformed");
 	assert_fails("refresh garbage", 1, "makes no sense");
-	assert_fails("--socket /nonexistent/keyfob get atlas", 6, "is keyfobd running?");
+	assert_fails("--socket /nonexistent/keyfob get ctest", 6, "is keyfobd running?");
 	assert_fails("status missing", 3, "missing");
 	assert_fails("drop denied", 4, "keyfob: denied: only root may");
 	assert_fails("status endless", 1, "makes no sense");
@@ -298,8 +298,8 @@ static void test_usage(void **state)
 	static const struct {
 		const char *words, *text;
 	} cases[] = {
-		{ "", "say what to do" }, { "gte atlas", "did you mean get?" }, { "zzz", "unknown verb zzz" },
-		{ "get", "missing: NAME\nusage: keyfob get NAME [--json] [--header] [--format=FORM]\n" },
+		{ "", "say what to do" }, { "gte ctest", "did you mean get?" }, { "zzz", "unknown verb zzz" },
+		{ "get", "missing: NAME\nusage: keyfob get NAME [--json] [--header] [--format=FORM] [--direct]\n" },
 		{ "get a b", "one argument too many: b" }, { "get a --jsn", "did you mean --json?" },
 		{ "get a --json=1", "takes no value" },
 		{ "get a --format", "--format needs a value" }, { "get a --format=goggle", "did you mean google?" },
@@ -358,21 +358,21 @@ static void test_status(void **state)
 	assert_string_equal(json_string_value(json_array_get(json_object_get(c, "users"), 1)), "@dbclients");
 	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 2), "name")), "c");
 	json_decref(top);
-	assert_int_equal(run("status atlas"), 0);
-	assert_non_null(strstr(output, "  keyfobd  1 failed\n  atlas      orders database\n"));
-	assert_non_null(strstr(output, "try        keyfob try atlas\n"));
+	assert_int_equal(run("status ctest"), 0);
+	assert_non_null(strstr(output, "  keyfobd  1 failed\n  ctest      orders database\n"));
+	assert_non_null(strstr(output, "try        keyfob try ctest\n"));
 }
 
 static void test_changes(void **state)
 {
 	(void)state;
-	assert_int_equal(run("drop atlas"), 0);
-	assert_int_equal(strncmp(output, "atlas: dropped", 14), 0);
-	assert_int_equal(run("refresh atlas"), 0);
-	assert_int_equal(strncmp(output, "atlas: fetched afresh, #3fa9c1d2, lives ", 40), 0);
+	assert_int_equal(run("drop ctest"), 0);
+	assert_int_equal(strncmp(output, "ctest: dropped", 14), 0);
+	assert_int_equal(run("refresh ctest"), 0);
+	assert_int_equal(strncmp(output, "ctest: fetched afresh, #3fa9c1d2, lives ", 40), 0);
 	assert_int_equal(run("reload"), 0);
-	assert_int_equal(run("try atlas"), 0);
-	assert_string_equal(output, "  > GET /x\n  < 200\\x1b[2J\natlas: a token was obtained; nothing was stored\n");
+	assert_int_equal(run("try ctest"), 0);
+	assert_string_equal(output, "  > GET /x\n  < 200\\x1b[2J\nctest: a token was obtained; nothing was stored\n");
 	assert_int_equal(run("try bad"), 5);
 	assert_string_equal(output, "  > GET /x\n  < 200\\x1b[2J\n");
 	assert_string_equal(errors, "keyfob: bad: failed: the configuration is wrong\n");
@@ -396,9 +396,9 @@ static void test_explain(void **state)
 	assert_non_null(strstr(output, "no exp claim"));
 	assert_int_equal(run_to(-1, "ya29.opaque", "explain -"), 1);
 	assert_non_null(strstr(errors, "opaque"));
-	assert_int_equal(run("explain atlas --as root"), 0);
-	assert_string_equal(output, "atlas: root (uid 0) is allowed: root may have any\n");
-	assert_int_equal(run("explain atlas --as=nobody"), 4);
+	assert_int_equal(run("explain ctest --as root"), 0);
+	assert_string_equal(output, "ctest: root (uid 0) is allowed: root may have any\n");
+	assert_int_equal(run("explain ctest --as=nobody"), 4);
 	assert_non_null(strstr(output, "is denied: no allow line"));
 }
 
@@ -452,13 +452,13 @@ static void test_full_disk(void **state)
 
 	(void)state;
 	assert_true(full >= 0);
-	assert_int_equal(run_to(full, "", "get atlas"), 1);
+	assert_int_equal(run_to(full, "", "get ctest"), 1);
 	assert_string_equal(errors, "keyfob: standard output: No space left on device\n");
 	assert_int_equal(run_to(full, "", "--help"), 1);
 	close(full);
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
 	close(pipes[0]);
-	assert_int_equal(run_to(pipes[1], "", "get atlas"), 1);
+	assert_int_equal(run_to(pipes[1], "", "get ctest"), 1);
 	assert_string_equal(errors, "keyfob: standard output: Broken pipe\n");
 	close(pipes[1]);
 }

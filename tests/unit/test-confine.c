@@ -125,8 +125,9 @@ static int no_other_identity(void)
 static int no_files(void)
 {
 	char door[150];
-	int fd = -1;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	need(fd >= 0);
 	snprintf(door, sizeof(door), "%s/door", config);
 	need(confine_broker(config, why, sizeof(why)) == 0);
 	refused(open(inside, O_WRONLY));
@@ -148,9 +149,11 @@ static int no_files(void)
 	refused(mkdir(door, 0700));
 	refused(truncate(inside, 0));
 	refused(mount("none", "/mnt", "tmpfs", 0, NULL));
-	need((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0);
 	struct sockaddr_un name = { .sun_family = AF_UNIX, .sun_path = "/tmp/keyfob-test-confine-never" };
 	refused(bind(fd, (struct sockaddr *)&name, sizeof(name)));
+	/* To a daemon that trusts uid 0 a connection would be as good as root. */
+	refused(connect(fd, (struct sockaddr *)&name, sizeof(name)));
+	refused(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 	return 0;
 }
 

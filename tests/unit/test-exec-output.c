@@ -165,6 +165,52 @@ static void test_az(void **state)
 	check("oauth", "{\"accessToken\":\"a\",\"expiresOn\":\"whenever\"}", "a", 0);
 }
 
+#define SPIRE "[{\"svids\":[{\"spiffe_id\":\"spiffe://x/y\",\"svid\":\"" JWT_EXP "\",\"hint\":\"\"}%s]},{\"bundles\":{\"x\":\"e30=\"}}]"
+
+static void test_spire(void **state)
+{
+	char two[600];
+
+	(void)state;
+	snprintf(two, sizeof(two), SPIRE, "");
+	check("spire", two, JWT_EXP, 0);
+	snprintf(two, sizeof(two), SPIRE, ",{\"spiffe_id\":\"spiffe://x/z\",\"svid\":\"" JWT_EXP "\"}");
+	check_bad("auto", two, KEYFOB_CLASS_CONFIG, "-spiffeID");
+	check_bad("spire", "[{\"svids\":[{\"svid\":\"" JWT "\"}]}]", KEYFOB_CLASS_CONFIG, "with an expiry");
+	check_bad("spire", "[{\"svids\":[{\"svid\":\"opaque\"}]}]", KEYFOB_CLASS_CONFIG, "with an expiry");
+	check_bad("spire", "[]", KEYFOB_CLASS_CONFIG, "no JWT-SVID");
+	check_bad("spire", "[7,{\"svids\":{}}]", KEYFOB_CLASS_CONFIG, "no JWT-SVID");
+	check_bad("spire", "{}", KEYFOB_CLASS_CONFIG, "not a JSON array");
+	check_bad("auto", "[{\"svids\":[{\"svid\":\"" JWT_EXP, KEYFOB_CLASS_CONFIG, "ends too early");
+}
+
+static void test_docker(void **state)
+{
+	(void)state;
+	check("docker", "{\"ServerURL\":\"https://r\",\"Username\":\"<token>\",\"Secret\":\"tok\"}\n", "tok", 0);
+	check("docker", "{\"ServerURL\":\"r\",\"Username\":\"me\",\"Secret\":\"" JWT_EXP "\"}", JWT_EXP, 0);
+	check_bad("docker", "credentials not found in native keychain\n", KEYFOB_CLASS_PERMANENT,
+		  "reports a failure: credentials not found in native keychain");
+	check_bad("docker", "bad " JWT, KEYFOB_CLASS_PERMANENT, "bad ***");
+	check_bad("docker", "{\"ServerURL\":\"r\"}", KEYFOB_CLASS_CONFIG, "no Secret");
+	check_bad("docker", "{\"Secret\":\"\"}", KEYFOB_CLASS_CONFIG, "no Secret");
+	check_bad("docker", "{\"Secret\":\"x", KEYFOB_CLASS_CONFIG, "of no use as docker");
+}
+
+static void test_git(void **state)
+{
+	(void)state;
+	check("git", "protocol=https\nhost=h\nusername=me\npassword=tok=1\n", "tok=1", 0);
+	check("git", "capability[]=authtype\r\npassword=tok\r\npassword_expiry_utc=1700003600\r\n", "tok", 1700003600);
+	check("git", "password=a\npassword=b\nwhat=ever", "b", 0);
+	check("git", "password=tok\npassword_expiry_utc=soon", "tok", 0);
+	check_bad("git", "password=tok\npassword_expiry_utc=1699999999", KEYFOB_CLASS_TRANSIENT, "expired 1 s ago");
+	check_bad("git", "quit=1\npassword=tok", KEYFOB_CLASS_PERMANENT, "quit");
+	check_bad("git", "username=me\n", KEYFOB_CLASS_CONFIG, "no password");
+	check_bad("git", "password=\n", KEYFOB_CLASS_CONFIG, "no password");
+	check_bad("git", "xpassword=tok\n", KEYFOB_CLASS_CONFIG, "no password");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -174,6 +220,9 @@ int main(void)
 		cmocka_unit_test(test_k8s),
 		cmocka_unit_test(test_oauth),
 		cmocka_unit_test(test_az),
+		cmocka_unit_test(test_spire),
+		cmocka_unit_test(test_docker),
+		cmocka_unit_test(test_git),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

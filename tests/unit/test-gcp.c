@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * links: modules/gcp modules/http modules/expiry modules/json modules/report common/buffer
- * libs: libcurl jansson
+ * links: modules/gcp modules/gcp-metadata modules/gcp-key modules/gcp-impersonate modules/gcp-external
+ * links: modules/assertion modules/token-endpoint modules/http modules/expiry modules/json modules/report common/buffer
+ * libs: libcurl libcrypto jansson
  */
 #include <setjmp.h>
 #include <stdarg.h>
