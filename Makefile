@@ -3,7 +3,7 @@
 # make            build everything into build/
 # make check      all tests (as root; installs what it needs)
 # make demo       the main job, shown end to end (as root; installs what it needs)
-# make install    DESTDIR= PREFIX= ; make deps ; make asan ; make valgrind ; make clean
+# make install    DESTDIR= PREFIX= ; make deps ; make asan ; make valgrind ; make torture ; make clean
 #
 # V=1 shows the commands. CC=clang works too. O= names another build directory.
 
@@ -51,7 +51,7 @@ all: $(programs) $(modules) $(library) $(O)/lib/pkgconfig/keyfob.pc
 probe = $(shell $(CC) -Werror $(1) -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
 probe_ld = $(shell echo 'int main(void){return 0;}' | $(CC) -Werror $(1) -x c - -o /dev/null 2>/dev/null && echo $(1))
 
-ifeq ($(filter clean deps check demo asan valgrind help,$(MAKECMDGOALS)),)
+ifeq ($(filter clean deps check demo asan valgrind torture,$(MAKECMDGOALS)),)
 harden   := $(call probe,-fstack-protector-strong) $(call probe,-fstack-clash-protection) $(call probe,-fcf-protection) \
             $(call probe,-ftrivial-auto-var-init=zero) $(call probe,-fno-strict-overflow) $(call probe,-fzero-call-used-regs=used-gpr)
 harden_ld:= $(call probe_ld,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) $(call probe_ld,-Wl$(comma)-z$(comma)noexecstack) \
@@ -134,7 +134,8 @@ check: ready
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
 	$(Q)tests/run $(O)
 
-demo: ready
+demo:
+	$(Q)packaging/deps.sh --if-missing demo
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
 	$(Q)examples/demo.sh $(O)
 
@@ -148,6 +149,14 @@ ready:
 asan:
 	$(Q)$(MAKE) --no-print-directory check O=build/asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
 		CFLAGS='-O1 -g' fortify= fetch_mode=0755
+
+# The kills of tests/system/torture.sh, a thousand of them; and the unit tests under valgrind.
+torture: ready
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
+	$(Q)tests/torture.sh $(O)
+valgrind: ready
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
+	$(Q)tests/valgrind.sh $(O)
 
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(LIBEXEC) $(MODDIR) $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man3 $(MANDIR)/man5 $(MANDIR)/man8)
@@ -166,6 +175,6 @@ install: all
 clean:
 	rm -rf $(O)
 
-.PHONY: all check demo deps ready asan install clean tests-built
+.PHONY: all check demo deps ready asan valgrind torture install clean tests-built
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -80,8 +80,9 @@ static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, const
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	reset_signals();
-	if (setsid() < 0 || null < 0 || !become(user) || dup2(describe ? null : fd, 0) < 0 || dup2(fd, 1) < 0 || dup2(null, 2) < 0 ||
-	    chdir("/") < 0)
+	/* After the change of user, which takes it back. A launcher that is gone ends no fetch. */
+	if (setsid() < 0 || null < 0 || !become(user) || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || dup2(describe ? null : fd, 0) < 0 ||
+	    dup2(fd, 1) < 0 || dup2(null, 2) < 0 || chdir("/") < 0)
 		_exit(126);
 	close_range(3, ~0u, 0);
 	execve(l->options->fetch, argv, environment);

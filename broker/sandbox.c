@@ -150,8 +150,8 @@ static const int socket_calls[] = {
 	SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SANDBOX_END,
 };
 
-/* A fetch has its result to send, and nothing else to say to a socket. */
-static const int channel_calls[] = { SCMP_SYS(sendmsg), SANDBOX_END };
+/* A fetch has secrets to take and its result to send, and nothing else to do with a socket. */
+static const int channel_calls[] = { SCMP_SYS(sendmsg), SCMP_SYS(recvmsg), SANDBOX_END };
 
 /* What a helper must not do, even as its own user: reach other processes, keys, or rare corners of the kernel. */
 static const int exec_denied[] = {

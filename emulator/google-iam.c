@@ -299,7 +299,8 @@ void emu_google_sts(struct emu_exchange *x)
 	else if (!value[1] || strncmp(value[1], POOLS, sizeof(POOLS) - 1) != 0 || !strstr(value[1], "/providers/"))
 		sts_refuse(x, HTTP_BADREQUEST, "invalid_request", "Invalid value for \"audience\".");
 	else if (strstr(value[1], "/unknown"))
-		sts_refuse(x, HTTP_BADREQUEST, "invalid_target", "The target service indicated by the \"audience\" parameters is invalid.");
+		sts_refuse(x, HTTP_BADREQUEST, "invalid_target",
+			"The target service indicated by the \"audience\" parameters is invalid.");
 	else if (!value[2] || !*value[2] || strchr(value[2], ','))
 		sts_refuse(x, HTTP_BADREQUEST, "invalid_request", "Invalid value for \"scope\".");
 	else if (!value[3] || strcmp(value[3], TYPE "access_token") != 0 || !subject_type_good(value[5]))
@@ -307,7 +308,8 @@ void emu_google_sts(struct emu_exchange *x)
 	else if (!options_good(x, workforce))
 		sts_refuse(x, HTTP_BADREQUEST, "invalid_request", "Invalid value for \"options\".");
 	else if (!value[4] || !emu_token_find(x->emu, value[4]))
-		sts_refuse(x, HTTP_BADREQUEST, "invalid_grant", "The subject token is not one of an identity provider that the pool knows.");
+		sts_refuse(x, HTTP_BADREQUEST, "invalid_grant",
+			"The subject token is not one of an identity provider that the pool knows.");
 	else
 		exchange(x, value[1], value[2], value[4]);
 }

@@ -42,6 +42,7 @@ static const char help[] =
 	"GET /.well-known/openid-configuration, GET /jwks    to verify what was handed out\n"
 	"POST /token, POST /v1/token, POST /v1/projects/-/serviceAccounts/EMAIL:generateIdToken    Google's public\n"
 	"    endpoints; POST /emulator/google-accounts makes a key known\n"
+	"POST /oauth2/token    any OAuth 2.0 provider; POST /emulator/clients makes a client known\n"
 	"\n"
 	"GET    /emulator/counters      what was asked so far, per source\n"
 	"POST   /emulator/rotate        every source hands out new tokens from now on\n"

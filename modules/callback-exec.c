@@ -185,6 +185,8 @@ become_program(char *const *arguments, char **environment, int in, const int end
 	int error;
 
 	setpgid(0, 0);
+	/* Where the fetch is killed, nobody reads what the program prints. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (int i = 1; i < NSIG; i++)
 		signal(i, SIG_DFL);
 	sigemptyset(&none);

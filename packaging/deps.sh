@@ -1,19 +1,29 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # What keyfob needs on Debian 12: packages and system users.
-#   packaging/deps.sh               install what is missing
-#   packaging/deps.sh --if-missing  the same, but silent when nothing is
-# and the npm packages of tests/npm, which judge keyfob from outside; without them their tests are skipped.
+#   packaging/deps.sh [--if-missing] [demo]
+# installs what is missing: to build, to test, and the npm packages of tests/npm, which judge keyfob from outside
+# (without them their tests are skipped); with "demo" only what the demo needs. --if-missing: silent when nothing is.
 set -eu
 
 build="gcc make pkg-config libkeyutils-dev libcurl4-openssl-dev libssl-dev libjansson-dev libevent-dev
 	libini-config-dev libseccomp-dev libmd-dev"
-tests="libcmocka-dev keyutils curl jq openssl mandoc procps"
+demo="keyutils curl jq procps"
+tests="libcmocka-dev openssl mandoc g++"
 # keyfobd starts fetches as the first; the others are for the verifier and the metadata endpoint.
 users="keyfob-fetch keyfob-verify keyfob-metadata"
 
+quiet="" only_demo=""
+for word; do
+	case $word in
+	--if-missing) quiet=yes ;;
+	demo) only_demo=yes tests="" ;;
+	*) echo "usage: deps.sh [--if-missing] [demo]" >&2; exit 2 ;;
+	esac
+done
+
 missing_packages=""
-for package in $build $tests; do
+for package in $build $demo $tests; do
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] || missing_packages="$missing_packages $package"
 done
 missing_users=""
@@ -22,12 +32,12 @@ for user in $users; do
 done
 npm=$(dirname "$0")/../tests/npm
 missing_npm=""
-[ "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ] || missing_npm=yes
+[ -n "$only_demo" ] || [ "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ] || missing_npm=yes
 # Debian's npm, a package of 400, is not put beside another one.
 [ -z "$missing_npm" ] || command -v npm >/dev/null || missing_packages="$missing_packages nodejs npm"
 
 if [ -z "$missing_packages$missing_users$missing_npm" ]; then
-	[ "${1:-}" = --if-missing ] || echo "deps: nothing is missing"
+	[ -n "$quiet" ] || echo "deps: nothing is missing"
 	exit 0
 fi
 [ -z "$missing_packages" ] || echo "deps: installing the Debian packages$missing_packages"

@@ -60,7 +60,7 @@ EOF
 
 # Fetches are short-lived, so look as often as can be. Kept in memory, away from where is searched.
 SAMPLES=$(mktemp /dev/shm/keyfob-test.XXXXXX)
-trap 'rm -f "$SAMPLES"; cleanup' EXIT
+trap 'rm -f "$SAMPLES" "$SAMPLES.new"; cleanup' EXIT
 watch_processes() {
 	while :; do
 		{

@@ -15,6 +15,9 @@ for recycled in {61999..62400}; do getent passwd "$recycled" >/dev/null || break
 passing=kt$$p
 flock /run/lock/keyfob-test useradd -M -d "$DIR" -u "$recycled" -K UID_MAX=65535 "$passing" 2>/dev/null && USERS="$USERS $passing"
 
+# All tests' brokers want root's one persistent keyring: a name of its own keeps root's tokens apart.
+roots=root$$
+
 start_emulator
 configure <<EOF
 [credential atlas]
@@ -27,7 +30,7 @@ resource = api://team
 provider = azure endpoint=$CLOUD
 allow = group:$team
 
-[credential root]
+[credential $roots]
 resource = api://root
 provider = azure endpoint=$CLOUD
 EOF
@@ -48,7 +51,7 @@ as "$full" sh -c 'p=$(keyctl get_persistent @s); for length in 2000 1; do i=0
 	while keyctl add user full:$length:$i "$(printf %0${length}d 0)" $p; do i=$((i + 1)); done; done' >/dev/null 2>&1
 start_broker
 begin=$(date +%s%N)
-token=$(keyfob get atlas)
+token=$(as "$other" keyfob get atlas)
 like "a token stands" "$token" '^ey'
 
 # --- a maze ---------------------------------------------------------------------------
@@ -112,7 +115,7 @@ sed -i "s/ user:$other / /" "$CONFIG"
 check "root reloads while a user waits whom the new configuration does not allow" keyfob reload
 wait $!
 is "he is denied" "$?" 4
-token=$(keyfob get atlas)
+token=$(as "$planter" keyfob get atlas)
 
 # --- uids that are somebody else's tomorrow -----------------------------------------------------
 is "a user of a recycled uid is served" "$(as "$passing" keyfob get atlas)" "$token"
@@ -120,21 +123,25 @@ check_not "nothing is put into his keyring" as "$passing" sh -c "${LOOK}atlas"
 is "status says how he is served" "$(reader_state "$passing")" socket
 
 # --- root in a session keyring of a user's, as under sudo ------------------------------------------
-root_token=$(keyfob get root)
-is "root is not deceived by what a user put into the session keyring" "$("$HELPERS/sudo-like" "$(id -u "$planter")" keyfob get root)" "$root_token"
-is "nor is a program of root's" "$("$HELPERS/sudo-like" "$(id -u "$planter")" "$HELPERS/reader" root)" "$root_token"
-is "nothing of root's is left where the user can read it" "$("$HELPERS/sudo-like" "$(id -u "$planter")" sh -c '
-	keyfob get root >/dev/null; keyctl rlist @s | tr " " "\n" | while read key; do keyctl rdescribe $key; done' |
+under_sudo() {
+	"$HELPERS/sudo-like" "$(id -u "$planter")" "$roots" "$@"
+}
+root_token=$(keyfob get "$roots")
+like "root has a token of its own" "$root_token" '^ey'
+is "root is not deceived by what a user put into the session keyring" "$(under_sudo keyfob get "$roots")" "$root_token"
+is "nor is a program of root's" "$(under_sudo "$HELPERS/reader" "$roots")" "$root_token"
+is "nothing of root's is left where the user can read it" "$(under_sudo sh -c '
+	keyfob get "$0" >/dev/null; keyctl rlist @s | tr " " "\n" | while read key; do keyctl rdescribe $key; done' "$roots" |
 	awk -F ';' '$2 == 0 && $5 != "_persistent.'"$(id -u "$planter")"'"')" ""
 
 # A broker that an administrator starts by sudo must not walk what that user built, at each of its calls.
 stop_broker
-"$HELPERS/sudo-like" "$(id -u "$builder")" keyfobd --config "$CONFIG" --socket "$KEYFOB_SOCKET" --log debug >>"$LOG" 2>&1 &
+"$HELPERS/sudo-like" "$(id -u "$builder")" "$roots" keyfobd --config "$CONFIG" --socket "$KEYFOB_SOCKET" --log debug >>"$LOG" 2>&1 &
 BROKER=$!
 PIDS="$PIDS $BROKER"
 check "a broker starts under sudo" until_true 10 keyfob status
 begin=$(date +%s%N)
-keyfob refresh root >/dev/null
+keyfob refresh "$roots" >/dev/null
 [ $((($(date +%s%N) - begin) / 1000000)) -lt 4000 ] && pass "and does not walk the maze to serve others" ||
 	fail "and does not walk the maze to serve others" "$((($(date +%s%N) - begin) / 1000000)) ms"
 finish
