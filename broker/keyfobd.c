@@ -135,6 +135,7 @@ static bool name_config(struct broker *b)
 	if (!absolute)
 		return false;
 	copy = strdup(absolute);
+	free((char *)(uintptr_t)b->config_path);
 	b->config_path = absolute;
 	if (copy)
 		snprintf(b->config_dir, sizeof(b->config_dir), "%s", dirname(copy));

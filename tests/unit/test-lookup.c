@@ -232,14 +232,25 @@ static void test_stands(void **state)
 
 /* --- what others put there ---------------------------------------------------------------- */
 
+/* As good a forgery as a user can make. */
 static key_serial_t plant(const char *name, key_serial_t in)
 {
-	key_serial_t ring = add_key("keyring", name, NULL, 0, in);
+	key_serial_t ring = add_key("keyring", name, NULL, 0, in), key;
+	struct key_record record = { .expires = (uint64_t)time(NULL) + 3300 };
+	struct buffer info;
 
-	if (ring > 0) {
-		add_key("user", "keyfob:a", "false", 5, ring);
-		add_key("user", "keyfob-info:a", "v1", 2, ring);
-	}
+	if (ring < 0)
+		return ring;
+	key = add_key("user", "keyfob:a", "false", 5, ring);
+	record.serial = key;
+	strcpy(record.fingerprint, "00000000");
+	snprintf(record.broker, sizeof(record.broker), "%s", socket_name);
+	buffer_init(&info, 512);
+	key_record_format(&record, &info);
+	keyctl_setperm(key, KEY_TOKEN_PERM);
+	key = add_key("user", "keyfob-info:a", info.data, info.length, ring);
+	keyctl_setperm(key, KEY_TOKEN_PERM);
+	buffer_free(&info);
 	return ring;
 }
 
