@@ -95,11 +95,13 @@ struct broker {
 uint64_t now_seconds(void);
 int64_t now_ms(void);
 
-/* credential.c: the life of one credential */
+/* credentials.c: all of them */
 struct credential *credential_find(struct broker *b, const char *name);
 /* Bring the credentials into line with a new policy, which the broker takes over. At start: adopt what the keyring holds. */
 void credential_apply_policy(struct broker *b, struct policy *policy);
 void credential_free_all(struct broker *b);
+
+/* credential.c: the life of one credential */
 bool credential_is_valid(const struct credential *c);
 enum wire_state credential_state(const struct credential *c);
 /* Somebody allowed asked. */
@@ -110,6 +112,8 @@ void credential_refresh(struct credential *c, struct conn *conn);
 uint64_t credential_may_reject(struct credential *c);
 /* Forget the token and every copy of it; they are revoked before this returns. */
 void credential_drop(struct credential *c, const char *why);
+/* Every copy, but not the token. */
+void credential_revoke_copies(struct credential *c);
 /* Append the token's bytes. 0 or a negative errno. */
 int credential_token(struct credential *c, struct buffer *token);
 /* A provider line answered. token only with KEYFOB_CLASS_OK. */

@@ -18,7 +18,11 @@
 #include "broker/launcher.h"
 #include "common/log.h"
 
-/* Per module and user it runs as, so that one user's programs do not keep another's waiting. The Azure metadata service answers 5 requests at a time and 20 in a second, then 429. */
+/*
+ * Per module and the user it runs as, so that one user's programs do not keep
+ * another's waiting. The Azure metadata service answers 5 requests at a time
+ * and 20 in a second, then 429.
+ */
 #define IN_FLIGHT_MAX 4
 #define STARTS_PER_SECOND 15
 #define FRAMES_AT_ONCE 32
