@@ -7,6 +7,7 @@
  */
 #include "tests/unit/fetch-call.h"
 
+#include <netdb.h>
 #include <sys/un.h>
 
 struct act {
@@ -52,7 +53,13 @@ static void attempt(const char *module, enum keyfob_sandbox sandbox, const struc
 		.module = module, .sandbox = sandbox,
 		.settings = { "do", act->name, "path", act->path ? act->path : "", "pid", victim_pid },
 	};
+	struct addrinfo *found = NULL;
 
+	/* A bare root may know no localhost; then there is nothing to resolve. */
+	if (strcmp(act->name, "resolve") == 0 && getaddrinfo("localhost", NULL, NULL, &found) != 0)
+		return;
+	if (found)
+		freeaddrinfo(found);
 	fetch(&ask);
 	if (!answer.result)
 		fail_msg("%s in %s: no result, status %x", act->name, module, (unsigned int)answer.status);

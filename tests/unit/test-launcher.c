@@ -59,12 +59,19 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
+	static const char *const files[] = { "fetch", "secret", "link" };
+
 	(void)state;
 	if (launcher >= 0) {
 		close(launcher);
 		waitpid(launcher_pid, NULL, 0);
 	}
-	unlink(script);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char path[110];
+
+		snprintf(path, sizeof(path), "%s/%s", directory, files[i]);
+		unlink(path);
+	}
 	rmdir(directory);
 	return 0;
 }
