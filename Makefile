@@ -168,6 +168,7 @@ install: all
 	ln -sf $(soname).$(VERSION) $(DESTDIR)$(LIBDIR)/$(soname)
 	ln -sf $(soname) $(DESTDIR)$(LIBDIR)/libkeyfob.so
 	install -m 0644 keyring/keyfob.h $(DESTDIR)$(INCDIR)
+	install -D -m 0644 modules/module.h $(DESTDIR)$(INCDIR)/keyfob/module.h
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 		packaging/keyfob.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/keyfob.pc
 	for page in $(wildcard doc/man/*.[1358]); do install -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}; done

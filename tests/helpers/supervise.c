@@ -9,6 +9,7 @@
  * as a line to OUT, and "exit N" at the end. SIGHUP and SIGTERM are passed on.
  */
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,14 +88,17 @@ int main(int argc, char **argv)
 	child = fork();
 	if (child == 0)
 		run(argv + at + 1, argv[2], listener);
-	for (;;) {
-		ssize_t got = recv(notify, text, sizeof(text) - 1, 0);
+	for (bool ended = false;;) {
+		ssize_t got = recv(notify, text, sizeof(text) - 1, ended ? MSG_DONTWAIT : 0);
 
 		if (got > 0) {
 			text[got] = 0;
 			put_line(out, text);
-		} else if (waitpid(child, &status, WNOHANG) == child) {
+		} else if (ended) {
 			break;
+		} else {
+			/* What it said last may have come after this recv gave up. */
+			ended = waitpid(child, &status, WNOHANG) == child;
 		}
 	}
 	snprintf(text, sizeof(text), "exit %d", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
