@@ -148,7 +148,7 @@ ready:
 
 asan:
 	$(Q)$(MAKE) --no-print-directory check O=build/asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
-		CFLAGS='-O1 -g' fortify= fetch_mode=0755
+		CFLAGS='-O1 -g' fortify= fetch_mode=0755 LDFLAGS=tests/asan-options.c
 
 # The kills of tests/system/torture.sh, a thousand of them; and the unit tests under valgrind.
 torture: ready

@@ -25,7 +25,7 @@ static const int broker_calls[] = {
 	SCMP_SYS(add_key), SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(sendto), SCMP_SYS(setitimer),
 	SCMP_SYS(recvfrom), SCMP_SYS(sendmsg), SCMP_SYS(recvmsg), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
 	SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(wait4), SCMP_SYS(waitid),
-	SANDBOX_END,
+	SANDBOX_END
 };
 
 /* Not: making a key for another process, the parent's session, asymmetric operations. */
@@ -33,7 +33,7 @@ static const unsigned int broker_keyctl[] = {
 	KEYCTL_GET_KEYRING_ID, KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_UPDATE, KEYCTL_REVOKE, KEYCTL_CHOWN,
 	KEYCTL_SETPERM, KEYCTL_DESCRIBE, KEYCTL_CLEAR, KEYCTL_LINK, KEYCTL_UNLINK, KEYCTL_SEARCH, KEYCTL_READ,
 	KEYCTL_SET_TIMEOUT, KEYCTL_GET_SECURITY, KEYCTL_INVALIDATE, KEYCTL_GET_PERSISTENT, KEYCTL_RESTRICT_KEYRING,
-	KEYCTL_MOVE, KEYCTL_CAPABILITIES,
+	KEYCTL_MOVE, KEYCTL_CAPABILITIES
 };
 
 /* --- capabilities, by the calls themselves: they are few --- */

@@ -24,7 +24,12 @@ is "it exports one symbol" "$(nm -D --defined-only token-file.so | awk '$2 ~ /[R
 # variant NAME SED-SCRIPT: another module, made from its source
 variant() {
 	sed "$2" token-file.c >"$1.c"
-	! cmp -s "$1.c" token-file.c && cc -shared -fPIC "-I$KEYFOB_PREFIX/include" -o "$DIR/modules/$1.so" "$1.c"
+	! cmp -s "$1.c" token-file.c && build "$1"
+}
+build() { # NAME [OPTION...]
+	local name=$1
+	shift
+	cc "$@" -shared -fPIC "-I$KEYFOB_PREFIX/include" -o "$DIR/modules/$name.so" "$name.c" && chmod 0644 "$DIR/modules/$name.so"
 }
 
 # --- beside the others ------------------------------------------------------------------------------------
@@ -54,6 +59,12 @@ token=$(jwt 3000)
 printf '%s\n' "$token" >"$DIR/var/jwt"
 printf 'opaque-token-of-the-shop\n' >"$DIR/var/opaque"
 : >"$DIR/var/empty"
+printf 'first \0 part\n' >"$DIR/etc/secret"
+printf 'of-a-wide-mode\n' >"$DIR/etc/wide"
+printf 'of-another-place\n' >"$DIR/var/outside"
+chmod 0640 "$DIR/etc/secret"
+chmod 0644 "$DIR/etc/wide"
+chmod 0600 "$DIR/var/outside"
 for name in jwt opaque endless empty missing; do
 	printf '[credential %s]\nallow = user:%s\nrefresh = on-demand\n' "$name" "$alice"
 	case $name in
@@ -62,6 +73,39 @@ for name in jwt opaque endless empty missing; do
 	*) printf 'provider = token-file path=%s/var/%s\n' "$DIR" "$name" ;;
 	esac
 done | configure
+# secret NAME OPTION...: a credential of the module that counts what it is given
+secret() {
+	printf '[credential %s]\nrefresh = on-demand\nprovider = with-secrets ttl=10m %s\n' "$1" "$2" >>"$CONFIG"
+}
+secret both "secret_file=$DIR/etc/secret login_from=opaque"
+secret none ""
+secret wide "secret_file=$DIR/etc/wide"
+secret outside "secret_file=$DIR/var/outside"
+secret from-missing login_from=missing
+{
+	printf '#include <keyfob/module.h>\n#include <stdlib.h>\n'
+	printf 'static const struct keyfob_option options[] = {\n'
+	sed -n 's/^    \({ ".*\)/\1/p' "$TEXT"
+	cat <<'CODE'
+};
+static void obtain(const struct keyfob_request *request, struct keyfob_reply *reply)
+{
+CODE
+	sed -n '/^    size_t length;/,/^$/p' "$TEXT"
+	cat <<'CODE'
+	const char *login = keyfob_secret(request, "login_from", NULL);
+
+	reply->token = calloc(1, 256);
+	reply->length = (size_t)snprintf(reply->token, 256, "%zu,%d,%zu,%d", secret ? length : 0, secret ? secret[length] : -1,
+		login ? strlen(login) : 0, strcmp(keyfob_setting(request, "login_from", ""), "opaque") == 0);
+}
+KEYFOB_MODULE = {
+	.abi = KEYFOB_MODULE_ABI, .name = "with-secrets", .help = "counts the bytes of its secrets", .sandbox = KEYFOB_SANDBOX_FILE,
+	.kind = KEYFOB_KIND_ACCESS, .options = options, .count = sizeof(options) / sizeof(options[0]), .obtain = obtain,
+};
+CODE
+} >with-secrets.c
+check "a module with the secrets of the page builds" build with-secrets -Wall -Wextra -Werror
 start_broker
 exits "a user gets a token" 0 as "$alice" keyfob get jwt
 is "the one in the file" "$OUT" "$token"
@@ -76,6 +120,18 @@ exits "a file that is not there is the configuration's fault" 5 keyfob try missi
 like "in the module's words" "$OUT$ERR" "cannot open $DIR/var/missing; correct path="
 exits "an empty one is not" 8 keyfob try empty
 like "in its words" "$OUT$ERR" "$DIR/var/empty holds no token now"
+
+# --- secrets ------------------------------------------------------------------------------------------------
+exits "a file of root's and another credential's token are handed over" 0 keyfob get both
+is "whole, with a NUL behind them" "$OUT" 13,0,24,1
+exits "options that are not given" 0 keyfob get none
+is "are no secrets" "$OUT" 0,-1,0,0
+exits "a file that others may read is not handed over" 5 keyfob get wide
+like "in words" "$ERR" "secret_file=$DIR/etc/wide may be written by its group or read by others"
+exits "nor one of another place" 5 keyfob get outside
+like "in words" "$ERR" "secret_file=$DIR/var/outside is not below the configuration's directory"
+exits "a credential that cannot be fetched says why" 5 keyfob get from-missing
+like "in words" "$ERR" "credential missing: .*cannot open $DIR/var/missing"
 unlike "no token is in the log" "$(cat "$LOG")" "opaque-token|$token"
 
 # --- its own table of options ---------------------------------------------------------------------------------
@@ -88,9 +144,11 @@ bad_line() {
 bad_line "an option it has not" "token-file path=/x colour=red" 'token-file has no option colour \(it has: path, run_as, ttl, timeout\)'
 bad_line "a path that is not absolute" "token-file path=x" 'option path must be an absolute path'
 bad_line "a line without its option" "token-file" 'token-file wants the option path='
+bad_line "a user with a secret" "with-secrets run_as=$alice secret_file=$DIR/etc/secret" 'run_as and the secret option secret_file exclude each other'
 bad_line "a word after --" "token-file path=/x -- y" 'token-file takes no words after --'
 
 # --- modules that are not what they should be --------------------------------------------------------------------
+rm -f "$DIR/modules/with-secrets.so"
 # bad_module NAME PATTERN
 bad_module() {
 	exits "$1: not shown" 1 keyfob module show "$1"
@@ -102,7 +160,7 @@ bad_module() {
 	rm -f "$DIR/modules/$1.so"
 }
 check "one of another interface" variant newer 's/= KEYFOB_MODULE_ABI/= KEYFOB_MODULE_ABI + 1/; s/"token-file"/"newer"/'
-bad_module newer 'newer\.so: made for module interface 2, not 1'
+bad_module newer 'newer\.so: made for module interface [0-9]+, not [0-9]+'
 check "one that says to be another" variant other 's/"token-file"/"another"/'
 bad_module other 'other\.so: is not the module other'
 check "one without the symbol" variant hollow 's/^KEYFOB_MODULE = {/static const struct keyfob_module hidden = {/'
@@ -123,7 +181,7 @@ chmod 0775 "$DIR/modules"
 exits "no module of a directory that its group may write" 1 keyfob module show token-file
 like "in words" "$ERR" 'modules: writable by group or others'
 chmod 0755 "$DIR/modules"
-exits "the broker does not use what became bad after its start" 0 keyfob try jwt
+exits "the broker goes on with a good one" 0 keyfob try jwt
 chmod 0664 "$DIR/modules/token-file.so"
 exits "it looks at each fetch" 5 keyfob try jwt
 like "in the same words" "$OUT$ERR" 'token-file\.so: writable by group or others'

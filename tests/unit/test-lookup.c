@@ -258,7 +258,6 @@ static int plants_in_session(void)
 {
 	need(add_key("user", "keyfob:a", "false", 5, KEY_SPEC_SESSION_KEYRING) > 0);
 	need(plant(KEY_RING, KEY_SPEC_SESSION_KEYRING) > 0);
-	need(plant(KEY_RING, KEY_SPEC_USER_KEYRING) > 0);
 	need(finds_token() == 0);
 	need(finds_after_login() == 0);
 	return 0;

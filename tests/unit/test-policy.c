@@ -245,7 +245,6 @@ static void test_defaults(void **state)
 	assert_false(c->trust_run_as);
 	assert_int_equal(c->rule_count, 0);
 	assert_int_equal(c->providers[0].timeout, POLICY_TIMEOUT);
-	assert_int_equal(c->providers[0].ttl, 0);
 	assert_string_equal(c->providers[0].settings[5].value, "a b");
 	assert_null(policy_find(policy, "b"));
 	assert_null(policy_find(policy, ""));

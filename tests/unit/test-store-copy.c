@@ -38,8 +38,14 @@ long keyctl_link(key_serial_t key, key_serial_t ring)
 
 static int end_test(void **state)
 {
+	struct store other;
+	char name[100];
+
 	after_link = NULL;
 	links_left = -1;
+	snprintf(name, sizeof(name), "%s-other", socket_name);
+	if (!no_keyring && store_open(&other, name) == 0)
+		store_purge(&other);
 	return purge_store(state);
 }
 
