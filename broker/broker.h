@@ -18,7 +18,7 @@
 #include "keyring/keyfob.h"
 #include "keyring/store.h"
 
-#define ASKED_DAYS 3	/* a credential is kept fresh for those who asked within this time */
+#define ASKED_DAYS 3 /* a credential is kept fresh for those who asked within this time */
 
 struct broker;
 struct credential;
@@ -28,46 +28,46 @@ struct fetch;
 /* What the broker knows of one user, whatever the credential. */
 struct user {
 	uid_t uid;
-	char name[65];		/* from a look-up, cut, "" until then */
-	uint64_t linked_at;	/* when his ring was last linked into his persistent keyring, 0: not yet */
-	uint64_t slow_until;	/* served by socket until then: publishing to him was slow */
-	uint64_t repair_minute;	/* rate of putting back what he destroyed */
+	char name[65]; /* from a look-up, cut, "" until then */
+	uint64_t linked_at; /* when his ring was last linked into his persistent keyring, 0: not yet */
+	uint64_t slow_until; /* served by socket until then: publishing to him was slow */
+	uint64_t repair_minute; /* rate of putting back what he destroyed */
 	unsigned int repairs;
-	uint64_t denial_minute;	/* rate of log lines about him */
+	uint64_t denial_minute; /* rate of log lines about him */
 	unsigned int denials;
-	unsigned int listed;	/* in which round of looking up groups */
+	unsigned int listed; /* in which round of looking up groups */
 };
 
 /* Somebody who may have a credential: named by it, or seen asking. */
 struct reader_state {
 	uid_t uid;
-	uint64_t asked;		/* epoch seconds, 0: never */
-	bool by_group;		/* allowed through a group only: looked up again from time to time */
+	uint64_t asked; /* epoch seconds, 0: never */
+	bool by_group; /* allowed through a group only: looked up again from time to time */
 	enum wire_reader state;
 };
 
 struct credential {
 	struct broker *broker;
-	const struct policy_credential *policy;	/* of the broker's policy */
+	const struct policy_credential *policy; /* of the broker's policy */
 	char *name;
 
 	bool has_token;
 	struct store_record record;
-	struct buffer held;	/* the token itself, only while the keyring has no room for it */
+	struct buffer held; /* the token itself, only while the keyring has no room for it */
 
-	struct fetch *fetch;	/* at most one */
-	size_t provider;	/* which line it is on */
-	struct credential *waits_for;	/* whose token that line needs first */
-	bool forced;		/* fetch even though the token is good */
-	int64_t next_try;	/* ms since the epoch, while backing off; else 0 */
+	struct fetch *fetch; /* at most one */
+	size_t provider; /* which line it is on */
+	struct credential *waits_for; /* whose token that line needs first */
+	bool forced; /* fetch even though the token is good */
+	int64_t next_try; /* ms since the epoch, while backing off; else 0 */
 	unsigned int failed_in_row;
 
 	uint64_t fetches, failures, failed_at;
 	uint64_t last_refresh_asked, last_reject;
-	struct wire_result error;	/* what the last pass through the provider lines had to say; class OK: nothing */
-	struct wire_result pass;	/* the same of the pass that runs */
+	struct wire_result error; /* what the last pass through the provider lines had to say; class OK: nothing */
+	struct wire_result pass; /* the same of the pass that runs */
 
-	struct reader_state *readers;	/* by uid */
+	struct reader_state *readers; /* by uid */
 	size_t reader_count;
 	uint64_t asked_saved;
 	struct conn *waiters;
@@ -82,9 +82,9 @@ struct broker {
 	uid_t fetch_uid;
 	struct policy *policy;
 	struct store store;
-	struct credential **credentials;	/* by name */
+	struct credential **credentials; /* by name */
 	size_t count;
-	struct user *users;	/* by uid */
+	struct user *users; /* by uid */
 	size_t user_count;
 	struct conn *conns;
 	uint64_t started;
@@ -142,7 +142,8 @@ void readers_relink(struct broker *b);
 /* done is called once, from the event loop, unless the fetch is cancelled. tell gets lines of the exchange; NULL: not wanted. */
 typedef void (*fetch_done)(void *arg, const struct wire_result *result, const char *token, size_t length);
 typedef void (*fetch_tell)(void *arg, const char *line);
-struct fetch *fetch_start(struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg);
+struct fetch *fetch_start(
+	struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg);
 void fetch_cancel(struct fetch *f);
 void fetch_stop(void);
 /*
@@ -185,10 +186,10 @@ struct conn {
 	size_t group_count;
 	gid_t *groups;
 	enum conn_stage stage;
-	int64_t deadline;	/* ms since the epoch: by then a request that waits is answered */
-	bool without_token;	/* a refresh: the answer tells, but does not hand over */
-	struct credential *credential;	/* among whose waiters it is, or whose fetch it tries */
-	struct fetch *fetch;	/* of `keyfob try` */
+	int64_t deadline; /* ms since the epoch: by then a request that waits is answered */
+	bool without_token; /* a refresh: the answer tells, but does not hand over */
+	struct credential *credential; /* among whose waiters it is, or whose fetch it tries */
+	struct fetch *fetch; /* of `keyfob try` */
 	struct buffer lines;
 };
 int serve_start(struct broker *b, int listener);

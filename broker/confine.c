@@ -21,20 +21,15 @@
 
 #define BIT(cap) (1ull << (cap))
 
-static const int broker_calls[] = {
-	SCMP_SYS(add_key), SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(sendto), SCMP_SYS(setitimer),
-	SCMP_SYS(recvfrom), SCMP_SYS(sendmsg), SCMP_SYS(recvmsg), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
-	SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(wait4), SCMP_SYS(waitid),
-	SANDBOX_END
-};
+static const int broker_calls[] = { SCMP_SYS(add_key), SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(sendto), SCMP_SYS(setitimer),
+	SCMP_SYS(recvfrom), SCMP_SYS(sendmsg), SCMP_SYS(recvmsg), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt),
+	SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(wait4), SCMP_SYS(waitid), SANDBOX_END };
 
 /* Not: making a key for another process, the parent's session, asymmetric operations. */
-static const unsigned int broker_keyctl[] = {
-	KEYCTL_GET_KEYRING_ID, KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_UPDATE, KEYCTL_REVOKE, KEYCTL_CHOWN,
-	KEYCTL_SETPERM, KEYCTL_DESCRIBE, KEYCTL_CLEAR, KEYCTL_LINK, KEYCTL_UNLINK, KEYCTL_SEARCH, KEYCTL_READ,
-	KEYCTL_SET_TIMEOUT, KEYCTL_GET_SECURITY, KEYCTL_INVALIDATE, KEYCTL_GET_PERSISTENT, KEYCTL_RESTRICT_KEYRING,
-	KEYCTL_MOVE, KEYCTL_CAPABILITIES
-};
+static const unsigned int broker_keyctl[] = { KEYCTL_GET_KEYRING_ID, KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_UPDATE, KEYCTL_REVOKE,
+	KEYCTL_CHOWN, KEYCTL_SETPERM, KEYCTL_DESCRIBE, KEYCTL_CLEAR, KEYCTL_LINK, KEYCTL_UNLINK, KEYCTL_SEARCH, KEYCTL_READ,
+	KEYCTL_SET_TIMEOUT, KEYCTL_GET_SECURITY, KEYCTL_INVALIDATE, KEYCTL_GET_PERSISTENT, KEYCTL_RESTRICT_KEYRING, KEYCTL_MOVE,
+	KEYCTL_CAPABILITIES };
 
 /* --- capabilities, by the calls themselves: they are few --- */
 
@@ -66,8 +61,7 @@ static int write_capabilities(uint64_t keep)
  */
 static int limit_exec(uint64_t keep)
 {
-	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
-		SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+	const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
 	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
 		if (!(keep & BIT(cap)) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
@@ -91,8 +85,8 @@ static int limit_capabilities(uint64_t keep, char *why, size_t why_size)
 	if (rc)
 		snprintf(why, why_size, "cannot give up capabilities: %s", strerror(-rc));
 	else if ((keep & have) != keep)
-		snprintf(why, why_size, "%s", geteuid() ? "not root: one user's own keys only" :
-			"root without all of the capabilities it needs");
+		snprintf(why, why_size, "%s",
+			geteuid() ? "not root: one user's own keys only" : "root without all of the capabilities it needs");
 	return rc;
 }
 

@@ -14,14 +14,14 @@
 #include "broker/broker.h"
 #include "common/log.h"
 
-#define BACKOFF_FIRST_MS 1340	/* doubles up to BACKOFF_CAP_MS: what Azure's own clients do */
+#define BACKOFF_FIRST_MS 1340 /* doubles up to BACKOFF_CAP_MS: what Azure's own clients do */
 #define BACKOFF_CAP_MS 30000
-#define BACKOFF_CAP_VALID_MS 300000	/* while the old token has an hour or more to live */
-#define REFUSED_FIRST_MS 60000	/* after a refusal that will not change by itself */
+#define BACKOFF_CAP_VALID_MS 300000 /* while the old token has an hour or more to live */
+#define REFUSED_FIRST_MS 60000 /* after a refusal that will not change by itself */
 #define REFUSED_CAP_MS 900000
 #define RETRY_AFTER_CAP 3600
-#define PUBLISH_WAIT_MS 250	/* a caller gets his token by socket when his keyring takes longer */
-#define REFRESH_EVERY 30	/* seconds between refreshes asked for by others than root */
+#define PUBLISH_WAIT_MS 250 /* a caller gets his token by socket when his keyring takes longer */
+#define REFRESH_EVERY 30 /* seconds between refreshes asked for by others than root */
 #define REJECT_EVERY 10
 
 static void start_pass(struct credential *c);
@@ -182,7 +182,8 @@ static void reply_failure(struct credential *c, struct conn *conn)
 	bool refused = fetch_is_refusal(c->error.class);
 	int64_t wait = (c->next_try - now_ms() + 999) / 1000;
 
-	conn_reply_error(conn, refused ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, wait > 0 && !refused ? (unsigned int)wait : 0, "%s", c->error.text);
+	conn_reply_error(
+		conn, refused ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, wait > 0 && !refused ? (unsigned int)wait : 0, "%s", c->error.text);
 }
 
 /* Is there a point in letting him wait for the next attempt? */
@@ -219,8 +220,10 @@ static const char *store_reason(struct broker *b, int error)
 
 	if (error != -EDQUOT || !store_quota(&b->store, &quota))
 		return error == -EBUSY ? "another broker keeps this user's ring" : strerror(-error);
-	snprintf(text, sizeof(text), "root's keys take %lu of %lu (kernel.keys.root_maxkeys) and %lu of %lu bytes (kernel.keys.root_maxbytes), "
-		"and half is keyfob's limit: raise these", quota.keys, quota.max_keys, quota.bytes, quota.max_bytes);
+	snprintf(text, sizeof(text),
+		"root's keys take %lu of %lu (kernel.keys.root_maxkeys) and %lu of %lu bytes (kernel.keys.root_maxbytes), "
+		"and half is keyfob's limit: raise these",
+		quota.keys, quota.max_keys, quota.bytes, quota.max_bytes);
 	return text;
 }
 
@@ -232,8 +235,7 @@ void credential_published(struct broker *b, const char *name, uid_t uid, int err
 	struct conn *conn, *next;
 
 	if (error < 0 && error != -ENOKEY && error != -EKEYEXPIRED)
-		log_warning("credential=%s uid=%u event=publish-failed error=\"%s\"; served by socket", name, uid,
-			store_reason(b, error));
+		log_warning("credential=%s uid=%u event=publish-failed error=\"%s\"; served by socket", name, uid, store_reason(b, error));
 	if (slow && user) {
 		log_warning("uid=%u event=publish-slow; served by socket for an hour", uid);
 		user->slow_until = now_seconds() + 3600;
@@ -348,7 +350,8 @@ static struct credential *missing_source(const struct credential *c)
 	const struct policy_provider *p = &c->policy->providers[c->provider];
 
 	for (size_t i = 0; i < p->count; i++) {
-		struct credential *source = p->settings[i].type == KEYFOB_OPTION_CREDENTIAL ? credential_find(c->broker, p->settings[i].value) : NULL;
+		struct credential *source =
+			p->settings[i].type == KEYFOB_OPTION_CREDENTIAL ? credential_find(c->broker, p->settings[i].value) : NULL;
 
 		if (source && !is_fresh(source))
 			return source;
@@ -442,7 +445,8 @@ static void store_token(struct credential *c, const char *token, size_t length)
 	publish_unlock();
 	buffer_free(&c->held);
 	if (error < 0) {
-		log_warning("credential=%s event=store-failed error=\"%s\"; held in memory, served by socket", c->name, store_reason(c->broker, error));
+		log_warning("credential=%s event=store-failed error=\"%s\"; held in memory, served by socket", c->name,
+			store_reason(c->broker, error));
 		buffer_put(&c->held, token, length);
 	}
 	buffer_free(&bytes);
@@ -467,7 +471,8 @@ static void take_token(struct credential *c, const struct wire_result *result, c
 	c->record.definition = strdup(c->policy->definition);
 	store_token(c, token, length);
 	log_info("credential=%s event=fetched provider=%s token=#%s expires=%" PRIu64 " refresh=%" PRIu64 "%s", c->name,
-		c->policy->providers[c->provider].module, c->record.fingerprint, c->record.expires, c->record.refresh, same ? " same=yes" : "");
+		c->policy->providers[c->provider].module, c->record.fingerprint, c->record.expires, c->record.refresh,
+		same ? " same=yes" : "");
 }
 
 void credential_fetched(struct credential *c, const struct wire_result *result, const char *token, size_t length)

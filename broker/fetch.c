@@ -26,9 +26,9 @@
 #define IN_FLIGHT_MAX 4
 #define STARTS_PER_SECOND 15
 #define FRAMES_AT_ONCE 32
-#define LINES_MAX 256		/* keyfob-fetch itself sends 200 */
-#define GRACE_SECONDS 6		/* for the sandbox to come up and a program to be ended, beside the attempt's own timeout */
-#define EXPIRES_MAX 253402300799u	/* the year 9999 */
+#define LINES_MAX 256 /* keyfob-fetch itself sends 200 */
+#define GRACE_SECONDS 6 /* for the sandbox to come up and a program to be ended, beside the attempt's own timeout */
+#define EXPIRES_MAX 253402300799u /* the year 9999 */
 
 struct fetch {
 	struct fetch *next;
@@ -40,9 +40,9 @@ struct fetch {
 	void *arg;
 	uint32_t id;
 	pid_t pid;
-	int fd;			/* -1 while it waits for its turn */
-	bool ready;		/* its sandbox is up */
-	unsigned int lines;	/* of the exchange */
+	int fd; /* -1 while it waits for its turn */
+	bool ready; /* its sandbox is up */
+	unsigned int lines; /* of the exchange */
 	struct event *readable, *deadline;
 };
 
@@ -91,7 +91,7 @@ static void finish(struct fetch *f, const struct wire_result *result, const char
 
 static void __attribute__((format(printf, 3, 4))) fail(struct fetch *f, enum keyfob_class class, const char *format, ...)
 {
-	struct wire_result result = { .class = (uint8_t)class };
+	struct wire_result result = { .class = (uint8_t) class };
 	va_list args;
 
 	va_start(args, format);
@@ -109,13 +109,16 @@ static void take_result(struct fetch *f, struct reader *r)
 	uint64_t now = now_seconds();
 	char text[WIRE_TEXT_MAX];
 
-	if (!wire_get_result(r, &result, &token, &length) || (!f->ready && result.class == KEYFOB_CLASS_OK) || result.class > KEYFOB_CLASS_TRANSIENT ||
-	    (result.class == KEYFOB_CLASS_OK && (length == 0 || memchr(token, 0, length) || strspn(result.fingerprint, "0123456789abcdef") != 8))) {
+	if (!wire_get_result(r, &result, &token, &length) || (!f->ready && result.class == KEYFOB_CLASS_OK) ||
+		result.class > KEYFOB_CLASS_TRANSIENT ||
+		(result.class == KEYFOB_CLASS_OK &&
+			(length == 0 || memchr(token, 0, length) || strspn(result.fingerprint, "0123456789abcdef") != 8))) {
 		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch sent a malformed result");
 		return;
 	}
 	if (result.class == KEYFOB_CLASS_OK && (result.expires <= now || result.expires > EXPIRES_MAX)) {
-		fail(f, KEYFOB_CLASS_TRANSIENT, "the token's expiry makes no sense (%" PRIu64 "): is this host's clock right?", result.expires);
+		fail(f, KEYFOB_CLASS_TRANSIENT, "the token's expiry makes no sense (%" PRIu64 "): is this host's clock right?",
+			result.expires);
 		return;
 	}
 	memcpy(text, result.text, sizeof(text));
@@ -155,8 +158,9 @@ static bool send_secrets(struct fetch *f)
 		int error = 0;
 
 		if (setting->is_secret)
-			error = setting->type == KEYFOB_OPTION_CREDENTIAL ? send_token(f, setting) :
-				launcher_secret(f->broker->launcher, setting->name, setting->value, f->fd);
+			error = setting->type == KEYFOB_OPTION_CREDENTIAL
+					? send_token(f, setting)
+					: launcher_secret(f->broker->launcher, setting->name, setting->value, f->fd);
 		if (error < 0) {
 			fail(f, KEYFOB_CLASS_TRANSIENT, "%s cannot be handed over: %s", setting->name, strerror(-error));
 			return false;
@@ -367,7 +371,8 @@ static bool has_room(const struct fetch *wanted)
 	unsigned int count = 0;
 
 	for (const struct fetch *f = fetches; f; f = f->next)
-		if (f->fd >= 0 && strcmp(f->provider->module, wanted->provider->module) == 0 && f->provider->run_as == wanted->provider->run_as)
+		if (f->fd >= 0 && strcmp(f->provider->module, wanted->provider->module) == 0 &&
+			f->provider->run_as == wanted->provider->run_as)
 			count++;
 	return count < IN_FLIGHT_MAX;
 }
@@ -454,7 +459,8 @@ void fetch_stop(void)
 	turn = NULL;
 }
 
-struct fetch *fetch_start(struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg)
+struct fetch *fetch_start(
+	struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg)
 {
 	struct fetch *f = calloc(1, sizeof(*f));
 

@@ -34,7 +34,7 @@
 #define TIMEOUT_MAX 3600
 #define LINES_MAX 200
 #define LINE_MAX_BYTES 1000
-#define LAST_SECOND 253402300799	/* of the year 9999 */
+#define LAST_SECOND 253402300799 /* of the year 9999 */
 
 struct fetch {
 	unsigned int flags, ttl;
@@ -57,12 +57,11 @@ static void printable(char *text)
 			*text = '?';
 }
 
-static void __attribute__((format(printf, 3, 4)))
-fail(struct wire_result *result, enum keyfob_class class, const char *format, ...)
+static void __attribute__((format(printf, 3, 4))) fail(struct wire_result *result, enum keyfob_class class, const char *format, ...)
 {
 	va_list args;
 
-	result->class = (uint8_t)class;
+	result->class = (uint8_t) class;
 	va_start(args, format);
 	vsnprintf(result->text, sizeof(result->text), format, args);
 	va_end(args);
@@ -127,8 +126,7 @@ static const struct keyfob_module *load(const char *directory, const char *name,
 	if (!module)
 		fail(result, KEYFOB_CLASS_CONFIG, "%s: %s", path, dlerror());
 	else if (module->abi != KEYFOB_MODULE_ABI)
-		fail(result, KEYFOB_CLASS_CONFIG, "%s: made for module interface %u, not %d", path, module->abi,
-			KEYFOB_MODULE_ABI);
+		fail(result, KEYFOB_CLASS_CONFIG, "%s: made for module interface %u, not %d", path, module->abi, KEYFOB_MODULE_ABI);
 	else if (!module->name || strcmp(module->name, name) != 0 || !module->obtain)
 		fail(result, KEYFOB_CLASS_CONFIG, "%s: is not the module %s", path, name);
 	else
@@ -168,8 +166,7 @@ static int describe(const char *directory, const char *name)
 	if (module) {
 		put_description(&frame, module);
 		if (frame.failed)
-			fail(&result, KEYFOB_CLASS_CONFIG, "the description of %s does not fit %d bytes", name,
-				WIRE_MAX);
+			fail(&result, KEYFOB_CLASS_CONFIG, "the description of %s does not fit %d bytes", name, WIRE_MAX);
 		else
 			status = 0;
 	}
@@ -253,8 +250,7 @@ static bool read_request(const struct buffer *frame, struct fetch *fetch)
 	kind = reader_u8(&r);
 	fetch->ttl = reader_u32(&r);
 	request->timeout = reader_u32(&r);
-	if (sandbox > KEYFOB_SANDBOX_FILE || kind > KEYFOB_KIND_ID || request->timeout < 1 ||
-		request->timeout > TIMEOUT_MAX)
+	if (sandbox > KEYFOB_SANDBOX_FILE || kind > KEYFOB_KIND_ID || request->timeout < 1 || request->timeout > TIMEOUT_MAX)
 		return false;
 	fetch->sandbox = (enum keyfob_sandbox)sandbox;
 	request->kind = (enum keyfob_kind)kind;
@@ -414,8 +410,8 @@ static bool token_valid(const struct keyfob_reply *reply, struct wire_result *re
 		return false;
 	}
 	if (reply->length > WIRE_TOKEN_MAX) {
-		fail(result, KEYFOB_CLASS_PERMANENT, "the token has %zu bytes, more than the %d a key can hold",
-			reply->length, WIRE_TOKEN_MAX);
+		fail(result, KEYFOB_CLASS_PERMANENT, "the token has %zu bytes, more than the %d a key can hold", reply->length,
+			WIRE_TOKEN_MAX);
 		return false;
 	}
 	for (size_t i = 0; i < reply->length; i++) {
@@ -454,8 +450,8 @@ static bool find_expiry(const struct keyfob_reply *reply, unsigned int ttl, time
 	}
 	if (expires <= now) {
 		fail(result, KEYFOB_CLASS_PERMANENT,
-			"the token expired at %lld and it is %lld now: an old one, or this host's clock is wrong",
-			(long long)expires, (long long)now);
+			"the token expired at %lld and it is %lld now: an old one, or this host's clock is wrong", (long long)expires,
+			(long long)now);
 		return false;
 	}
 	result->expires = (uint64_t)expires;
@@ -538,8 +534,7 @@ static void obtain(struct fetch *fetch, const char *directory, struct keyfob_rep
 	if (!module)
 		return;
 	if (module->sandbox != fetch->sandbox) {
-		fail(result, KEYFOB_CLASS_CONFIG, "the module %s needs another sandbox than asked for: reload",
-			fetch->module);
+		fail(result, KEYFOB_CLASS_CONFIG, "the module %s needs another sandbox than asked for: reload", fetch->module);
 		return;
 	}
 	if (fetch->request.kind == KEYFOB_KIND_DEFAULT)
@@ -584,16 +579,20 @@ static int usage(int status)
 {
 	fputs("usage: keyfob-fetch [--module-dir DIR]                     (one request on standard input)\n"
 	      "       keyfob-fetch --describe MODULE | --list [--module-dir DIR]\n"
-	      "       keyfob-fetch --help | --version\n", status ? stderr : stdout);
+	      "       keyfob-fetch --help | --version\n",
+		status ? stderr : stdout);
 	return status;
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "module-dir", required_argument, NULL, 'm' }, { "describe", required_argument, NULL, 'd' },
-		{ "list", no_argument, NULL, 'l' }, { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 },
+		{ "module-dir", required_argument, NULL, 'm' },
+		{ "describe", required_argument, NULL, 'd' },
+		{ "list", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
 	};
 	char found[PATH_MAX], directory[PATH_MAX];
 	const char *given = NULL, *module = NULL;

@@ -21,7 +21,7 @@
 #include "common/log.h"
 
 #define RUN_DIRECTORY "/run/keyfob"
-#define DESCRIBE_MS 12000	/* the launcher ends a helper after 10 s */
+#define DESCRIBE_MS 12000 /* the launcher ends a helper after 10 s */
 #define PLANNED_FDS 65536
 
 enum mode { SERVE, CHECK, PURGE, DIRECT };
@@ -468,10 +468,16 @@ static void __attribute__((noreturn)) usage(int code)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' }, { "socket", required_argument, NULL, 's' }, { "log", required_argument, NULL, 'l' },
-		{ "syslog", no_argument, NULL, 'y' }, { "check", no_argument, NULL, 'k' }, { "purge", no_argument, NULL, 'p' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "log", required_argument, NULL, 'l' },
+		{ "syslog", no_argument, NULL, 'y' },
+		{ "check", no_argument, NULL, 'k' },
+		{ "purge", no_argument, NULL, 'p' },
 		{ "direct", required_argument, NULL, 'd' },
-		{ "version", no_argument, NULL, 'v' }, { "help", no_argument, NULL, 'h' }, { 0 },
+		{ "version", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	static struct broker broker;
 	const char *config = secure_getenv("KEYFOB_CONFIG"), *socket_path = secure_getenv("KEYFOB_SOCKET"), *name = NULL;
@@ -485,20 +491,37 @@ int main(int argc, char **argv)
 	close(option);
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
-		case 'c': config = optarg; break;
-		case 's': socket_path = optarg; break;
-		case 'y': to_syslog = true; break;
-		case 'k': mode = CHECK; break;
-		case 'p': mode = PURGE; break;
-		case 'd': mode = DIRECT; name = optarg; break;
-		case 'v': puts("keyfobd " KEYFOB_VERSION); return 0;
-		case 'h': usage(0);
+		case 'c':
+			config = optarg;
+			break;
+		case 's':
+			socket_path = optarg;
+			break;
+		case 'y':
+			to_syslog = true;
+			break;
+		case 'k':
+			mode = CHECK;
+			break;
+		case 'p':
+			mode = PURGE;
+			break;
+		case 'd':
+			mode = DIRECT;
+			name = optarg;
+			break;
+		case 'v':
+			puts("keyfobd " KEYFOB_VERSION);
+			return 0;
+		case 'h':
+			usage(0);
 		case 'l':
 			level = log_level(optarg);
 			if (level >= 0)
 				break;
 			/* fall through */
-		default: usage(2);
+		default:
+			usage(2);
 		}
 	}
 	if (optind < argc)

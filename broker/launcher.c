@@ -23,8 +23,8 @@
 #include "common/log.h"
 #include "common/wire.h"
 
-#define LAST_ROUNDS 300		/* of 10 ms, to end what runs when keyfobd is gone */
-#define HELPER_SECONDS 10	/* a look-up or a description that takes longer is ended */
+#define LAST_ROUNDS 300 /* of 10 ms, to end what runs when keyfobd is gone */
+#define HELPER_SECONDS 10 /* a look-up or a description that takes longer is ended */
 
 /* A child that is known: a fetch, or a helper that answers one question (id 0). */
 struct child {
@@ -74,15 +74,16 @@ static bool become(const struct passwd *user)
 
 static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, const struct passwd *user, int fd, const char *describe)
 {
-	char *argv[6] = { (char *)(uintptr_t)l->options->fetch, (char *)(uintptr_t)"--module-dir",
-		(char *)(uintptr_t)l->options->module_dir, (char *)(uintptr_t)(describe ? "--describe" : NULL), (char *)(uintptr_t)describe, NULL };
-	char *environment[2] = { (char *)(uintptr_t)"PATH=/usr/local/bin:/usr/bin:/bin", NULL };
+	char *argv[6] = { (char *)(uintptr_t)l->options->fetch, (char *)(uintptr_t) "--module-dir",
+		(char *)(uintptr_t)l->options->module_dir, (char *)(uintptr_t)(describe ? "--describe" : NULL), (char *)(uintptr_t)describe,
+		NULL };
+	char *environment[2] = { (char *)(uintptr_t) "PATH=/usr/local/bin:/usr/bin:/bin", NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	reset_signals();
 	/* After the change of user, which takes it back. A launcher that is gone ends no fetch. */
 	if (setsid() < 0 || null < 0 || !become(user) || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || dup2(describe ? null : fd, 0) < 0 ||
-	    dup2(fd, 1) < 0 || dup2(null, 2) < 0 || chdir("/") < 0)
+		dup2(fd, 1) < 0 || dup2(null, 2) < 0 || chdir("/") < 0)
 		_exit(126);
 	close_range(3, ~0u, 0);
 	execve(l->options->fetch, argv, environment);
@@ -99,7 +100,7 @@ static void look_up_groups(const char *uid, struct buffer *answer)
 	errno = 0;
 	user = getpwuid((uid_t)strtoul(uid, NULL, 10));
 	if (!groups || (!user && errno != 0 && errno != ENOENT && errno != ESRCH) ||
-	    (user && getgrouplist(user->pw_name, user->pw_gid, groups, &count) < 0)) {
+		(user && getgrouplist(user->pw_name, user->pw_gid, groups, &count) < 0)) {
 		answer->failed = true;
 		free(groups);
 		return;

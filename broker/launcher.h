@@ -22,28 +22,28 @@
 #define LAUNCHER_GROUPS_MAX 65536
 
 enum launcher_request {
-	LAUNCHER_FETCH = 1,	/* u32 id, u32 uid; the socket becomes the fetch's descriptors 0 and 1 */
-	LAUNCHER_DESCRIBE,	/* string module; the answer is keyfob-fetch's describe frame */
-	LAUNCHER_LOOKUP,	/* u32 count, (u8 kind, string name) -> u32 count, (u8 found, ...) */
-	LAUNCHER_SECRET,	/* string name, string path; the file's descriptor goes to the fetch behind the socket */
-	LAUNCHER_KILL,		/* u32 id */
+	LAUNCHER_FETCH = 1, /* u32 id, u32 uid; the socket becomes the fetch's descriptors 0 and 1 */
+	LAUNCHER_DESCRIBE, /* string module; the answer is keyfob-fetch's describe frame */
+	LAUNCHER_LOOKUP, /* u32 count, (u8 kind, string name) -> u32 count, (u8 found, ...) */
+	LAUNCHER_SECRET, /* string name, string path; the file's descriptor goes to the fetch behind the socket */
+	LAUNCHER_KILL, /* u32 id */
 };
 
 enum launcher_name {
-	LAUNCHER_NAME_USER,	/* -> u8 found, u32 uid */
-	LAUNCHER_NAME_GROUP,	/* -> u8 found, u32 gid */
-	LAUNCHER_NAME_GROUPS,	/* name is a uid in digits -> u8 found, string user name, u32 count, u32 gid ... */
+	LAUNCHER_NAME_USER, /* -> u8 found, u32 uid */
+	LAUNCHER_NAME_GROUP, /* -> u8 found, u32 gid */
+	LAUNCHER_NAME_GROUPS, /* name is a uid in digits -> u8 found, string user name, u32 count, u32 gid ... */
 };
 
 enum launcher_event {
-	LAUNCHER_STARTED = 1,	/* u32 id, u32 pid: also the id of the session that everything it runs stays in */
-	LAUNCHER_ENDED,		/* u32 id, u32 wait status */
+	LAUNCHER_STARTED = 1, /* u32 id, u32 pid: also the id of the session that everything it runs stays in */
+	LAUNCHER_ENDED, /* u32 id, u32 wait status */
 };
 
 struct launcher_options {
-	const char *fetch;	/* keyfob-fetch, absolute */
-	const char *module_dir;	/* absolute */
-	const char *config_dir;	/* absolute; secrets may lie below it */
+	const char *fetch; /* keyfob-fetch, absolute */
+	const char *module_dir; /* absolute */
+	const char *config_dir; /* absolute; secrets may lie below it */
 };
 
 /* Fork it. Returns a socket to it, or a negative errno. Its pid is put in *pid. */

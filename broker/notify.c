@@ -29,7 +29,8 @@ void notify_open(void)
 	if (path[0] == '@')
 		address.sun_path[0] = 0;
 	notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (notify_fd >= 0 && connect(notify_fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0) {
+	if (notify_fd >= 0 &&
+		connect(notify_fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0) {
 		close(notify_fd);
 		notify_fd = -1;
 	}
@@ -74,7 +75,7 @@ int notify_inherited_socket(const char *path)
 		memset(&address, 0, sizeof(address));
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 		if (getsockname(fd, (struct sockaddr *)&address, &length) == 0 && address.sun_family == AF_UNIX &&
-		    strncmp(address.sun_path, path, sizeof(address.sun_path)) == 0) {
+			strncmp(address.sun_path, path, sizeof(address.sun_path)) == 0) {
 			fcntl(fd, F_SETFL, O_NONBLOCK);
 			return fd;
 		}

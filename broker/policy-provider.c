@@ -80,10 +80,10 @@ static bool read_table(struct policy_module *m, struct reader *r)
 {
 	size_t length;
 
-	free(reader_dup(r, 1024));	/* the help */
+	free(reader_dup(r, 1024)); /* the help */
 	m->sandbox = reader_u8(r);
 	m->kind = reader_u8(r);
-	reader_string(r, &length);	/* the example */
+	reader_string(r, &length); /* the example */
 	m->count = reader_u32(r);
 	if (r->failed || m->count > 256) {
 		m->count = 0;
@@ -97,7 +97,8 @@ static bool read_table(struct policy_module *m, struct reader *r)
 		m->options[i].values = reader_dup(r, 1024);
 		reader_string(r, &length);
 	}
-	return m->options && reader_done(r) && m->sandbox <= KEYFOB_SANDBOX_FILE && (m->kind == KEYFOB_KIND_ACCESS || m->kind == KEYFOB_KIND_ID);
+	return m->options && reader_done(r) && m->sandbox <= KEYFOB_SANDBOX_FILE &&
+	       (m->kind == KEYFOB_KIND_ACCESS || m->kind == KEYFOB_KIND_ID);
 }
 
 void policy_free_modules(struct policy_module *modules)
@@ -116,7 +117,8 @@ void policy_free_modules(struct policy_module *modules)
 	}
 }
 
-static struct policy_module *describe(struct policy *policy, const struct policy_source *source, const char *name, const struct policy_fault *at)
+static struct policy_module *describe(
+	struct policy *policy, const struct policy_source *source, const char *name, const struct policy_fault *at)
 {
 	struct policy_module *m;
 	struct buffer frame;
@@ -294,7 +296,9 @@ static bool check_required(const struct policy_provider *p, const struct policy_
 		if (option->flags & KEYFOB_OPTION_ARGUMENTS)
 			given = p->arguments > 0;
 		if (!given) {
-			policy_error(at, option->flags & KEYFOB_OPTION_ARGUMENTS ? "%s wants the words -- %s" : "%s wants the option %s=", m->name, option->name);
+			policy_error(at,
+				option->flags & KEYFOB_OPTION_ARGUMENTS ? "%s wants the words -- %s" : "%s wants the option %s=", m->name,
+				option->name);
 			ok = false;
 		}
 	}

@@ -100,8 +100,8 @@ static bool take_text(char **out, const char *value, const char *key, const stru
 	return *out != NULL;
 }
 
-static bool take_key(struct policy *policy, const struct policy_source *source, struct policy_credential *c, const struct config_entry *entry,
-	const struct policy_fault *at)
+static bool take_key(struct policy *policy, const struct policy_source *source, struct policy_credential *c,
+	const struct config_entry *entry, const struct policy_fault *at)
 {
 	const char *key = entry->key, *value = entry->value;
 	int choice = 0;
@@ -138,7 +138,9 @@ static bool take_key(struct policy *policy, const struct policy_source *source, 
 		policy_error(at, "min_ttl is a duration: 30s, 5m, 1h");
 		return false;
 	}
-	policy_error(at, "a credential has no key %s (it has: description, resource, provider, allow, token, refresh, min_ttl, store, trust_run_as)", key);
+	policy_error(at,
+		"a credential has no key %s (it has: description, resource, provider, allow, token, refresh, min_ttl, store, trust_run_as)",
+		key);
 	return false;
 }
 
@@ -158,7 +160,8 @@ static bool define(struct policy_credential *c)
 	return c->definition != NULL;
 }
 
-static bool take_credential(struct policy *policy, const struct policy_source *source, const struct config_section *section, struct buffer *errors)
+static bool take_credential(
+	struct policy *policy, const struct policy_source *source, const struct config_section *section, struct buffer *errors)
 {
 	struct policy_credential *grown = reallocarray(policy->credentials, policy->count + 1, sizeof(*grown)), *c;
 	struct policy_fault at = { section->file, section->line, errors };
@@ -213,7 +216,9 @@ static void check_run_as(const struct policy_credential *c, const struct policy_
 	/* Code run as U is U's: whoever is that user could put his own answer in its place. */
 	for (size_t i = 0; found && !c->trust_run_as && i < c->rule_count; i++)
 		if (c->rules[i].is_group || strcmp(c->rules[i].name, p->run_as_name) != 0)
-			policy_error(at, "credential %s runs its provider as %s and allows %s:%s, who would have to trust %s; say trust_run_as = yes if so",
+			policy_error(at,
+				"credential %s runs its provider as %s and allows %s:%s, who would have to trust %s; say trust_run_as = "
+				"yes if so",
 				c->name, p->run_as_name, c->rules[i].is_group ? "group" : "user", c->rules[i].name, p->run_as_name);
 }
 
@@ -233,7 +238,8 @@ static void resolve(struct policy *policy, const struct policy_source *source, s
 		for (size_t j = 0; j < c->rule_count; j++, count++)
 			ask_name(&request, c->rules[j].is_group ? LAUNCHER_NAME_GROUP : LAUNCHER_NAME_USER, c->rules[j].name);
 		for (size_t j = 0; j < c->provider_count; j++, count++)
-			ask_name(&request, LAUNCHER_NAME_USER, c->providers[j].run_as_name ? c->providers[j].run_as_name : LAUNCHER_USER_FETCH);
+			ask_name(&request, LAUNCHER_NAME_USER,
+				c->providers[j].run_as_name ? c->providers[j].run_as_name : LAUNCHER_USER_FETCH);
 	}
 	error = request.failed ? -EMSGSIZE : source->look_up(source->arg, count, &request, &answer);
 	reader_init(&r, answer.data, answer.length);
@@ -247,7 +253,8 @@ static void resolve(struct policy *policy, const struct policy_source *source, s
 
 		for (size_t j = 0; j < c->rule_count; j++)
 			if (!take_id(&r, &c->rules[j].id))
-				policy_error(&at, "credential %s: there is no %s %s", c->name, c->rules[j].is_group ? "group" : "user", c->rules[j].name);
+				policy_error(&at, "credential %s: there is no %s %s", c->name, c->rules[j].is_group ? "group" : "user",
+					c->rules[j].name);
 		for (size_t j = 0; j < c->provider_count; j++) {
 			struct policy_provider *p = &c->providers[j];
 			bool found = take_id(&r, &p->run_as);
@@ -291,7 +298,7 @@ static void check_chains(const struct policy *policy, struct buffer *errors)
 		for (size_t j = 0; j < c->provider_count; j++)
 			for (size_t k = 0; k < c->providers[j].count; k++)
 				if (c->providers[j].settings[k].type == KEYFOB_OPTION_CREDENTIAL &&
-				    !policy_find(policy, c->providers[j].settings[k].value))
+					!policy_find(policy, c->providers[j].settings[k].value))
 					policy_error(&at, "credential %s: %s=%s: there is no such credential", c->name,
 						c->providers[j].settings[k].name, c->providers[j].settings[k].value);
 		if (!chain_ends(policy, c, 0))

@@ -17,7 +17,7 @@
 #include "modules/module.h"
 
 #define POLICY_MIN_TTL 300
-#define POLICY_TIMEOUT 30	/* seconds for one attempt, unless the provider line says otherwise */
+#define POLICY_TIMEOUT 30 /* seconds for one attempt, unless the provider line says otherwise */
 /* systemd(1) hands these out to services that come and go, and gives them to the next (DynamicUser=). */
 #define POLICY_RECYCLED_UID_FIRST 61184
 #define POLICY_RECYCLED_UID_LAST 65519
@@ -38,16 +38,16 @@ struct policy_module {
 
 struct policy_setting {
 	char *name, *value;
-	uint8_t type;		/* enum keyfob_option_type */
-	bool is_secret;		/* the module gets what it stands for, not only its name */
+	uint8_t type; /* enum keyfob_option_type */
+	bool is_secret; /* the module gets what it stands for, not only its name */
 };
 
 struct policy_provider {
-	char *line;		/* as configured */
+	char *line; /* as configured */
 	char *module;
 	uint8_t sandbox, kind;
 	uid_t run_as;
-	char *run_as_name;	/* NULL: keyfob-fetch */
+	char *run_as_name; /* NULL: keyfob-fetch */
 	unsigned int ttl, timeout;
 	size_t count, arguments;
 	struct policy_setting *settings;
@@ -65,9 +65,9 @@ enum policy_store { POLICY_STORE_KEYRING, POLICY_STORE_SOCKET };
 
 struct policy_credential {
 	char *name, *description, *resource;
-	const char *file;	/* where it is configured; owned by the policy */
+	const char *file; /* where it is configured; owned by the policy */
 	unsigned int line;
-	uint8_t kind;		/* enum keyfob_kind */
+	uint8_t kind; /* enum keyfob_kind */
 	enum policy_refresh refresh;
 	enum policy_store store;
 	bool trust_run_as;
@@ -75,14 +75,14 @@ struct policy_credential {
 	size_t provider_count, rule_count;
 	struct policy_provider *providers;
 	struct policy_rule *rules;
-	char *definition;	/* all that decides what token is fetched, as one text */
+	char *definition; /* all that decides what token is fetched, as one text */
 };
 
 struct policy {
-	struct config config;	/* file names live here */
+	struct config config; /* file names live here */
 	struct policy_module *modules;
 	size_t count;
-	struct policy_credential *credentials;	/* by name */
+	struct policy_credential *credentials; /* by name */
 };
 
 /* Where the policy's questions go: to the launcher, or to a test. Return 0 or a negative errno. */

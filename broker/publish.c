@@ -33,12 +33,12 @@ struct queue {
 
 static struct {
 	pthread_t thread;
-	pthread_mutex_t lock;		/* of the queues */
-	pthread_mutex_t keyring;	/* of masters and copies, see publish_lock() */
+	pthread_mutex_t lock; /* of the queues */
+	pthread_mutex_t keyring; /* of masters and copies, see publish_lock() */
 	pthread_cond_t wake;
 	struct queue todo, done;
 	bool stop, running;
-	int finished;			/* eventfd: something is done */
+	int finished; /* eventfd: something is done */
 	struct broker *broker;
 	struct event *event;
 } publisher = { .lock = PTHREAD_MUTEX_INITIALIZER, .keyring = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .finished = -1 };

@@ -11,7 +11,7 @@
 #include "common/log.h"
 
 #define REPAIRS_PER_MINUTE 6
-#define CHECK_BATCH 16		/* users per question: an answer of many groups must fit a frame */
+#define CHECK_BATCH 16 /* users per question: an answer of many groups must fit a frame */
 
 /* --- users and readers: sorted by uid --------------------------------------------- */
 
@@ -99,7 +99,8 @@ void readers_save(struct credential *c)
 			askers[count++] = (struct store_asker){ c->readers[i].uid, c->readers[i].asked };
 	error = askers ? store_put_asked(&c->broker->store, c->name, askers, count, ASKED_DAYS * 86400) : -ENOMEM;
 	if (error < 0)
-		log_warning("credential=%s event=store-failed error=\"%s\"; who asked is forgotten at a restart", c->name, strerror(-error));
+		log_warning(
+			"credential=%s event=store-failed error=\"%s\"; who asked is forgotten at a restart", c->name, strerror(-error));
 	c->asked_saved = now_seconds();
 	free(askers);
 }
@@ -122,8 +123,8 @@ bool reader_publish(struct credential *c, struct reader_state *reader, bool repa
 	struct user *user = user_of(c->broker, reader->uid);
 	uint64_t now = now_seconds();
 
-	if (!user || c->policy->store == POLICY_STORE_SOCKET || policy_uid_is_recycled(reader->uid) || c->held.length || user->slow_until > now ||
-	    !credential_is_valid(c)) {
+	if (!user || c->policy->store == POLICY_STORE_SOCKET || policy_uid_is_recycled(reader->uid) || c->held.length ||
+		user->slow_until > now || !credential_is_valid(c)) {
 		reader->state = reader->asked ? WIRE_READER_SOCKET : WIRE_READER_NONE;
 		return false;
 	}
@@ -169,7 +170,7 @@ static struct {
 	struct broker *broker;
 	uid_t *uids;
 	size_t count, at;
-	size_t batch, at_batch;	/* how many are asked about at once, and from where */
+	size_t batch, at_batch; /* how many are asked about at once, and from where */
 	unsigned int round;
 	int fd;
 	struct event *event;

@@ -21,14 +21,13 @@
  * passed over. To be called before any thread is made.
  * Returns 0 or a negative errno; the process must then not go on.
  */
-int sandbox_enter(enum keyfob_sandbox kind, const char *module_dir, const char *const *readable, char *why,
-	size_t why_size);
+int sandbox_enter(enum keyfob_sandbox kind, const char *module_dir, const char *const *readable, char *why, size_t why_size);
 
 /* What a path and all below it may be used for. */
 enum sandbox_access {
 	SANDBOX_READ,
 	SANDBOX_READ_EXEC,
-	SANDBOX_READ_WRITE,	/* create and remove too */
+	SANDBOX_READ_WRITE, /* create and remove too */
 };
 
 struct sandbox_path {

@@ -12,8 +12,8 @@
 #include "broker/broker.h"
 #include "common/log.h"
 
-#define GROUPS_EVERY_MS (300 * 1000)	/* look group members up again */
-#define RELINK_EVERY_MS (86400 * 1000)	/* persistent keyrings end after three days unused (keyrings(7)) */
+#define GROUPS_EVERY_MS (300 * 1000) /* look group members up again */
+#define RELINK_EVERY_MS (86400 * 1000) /* persistent keyrings end after three days unused (keyrings(7)) */
 
 static struct {
 	int fd;

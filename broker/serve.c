@@ -18,16 +18,16 @@
 #include "broker/launcher.h"
 #include "common/log.h"
 
-#define SPEAK_SECONDS 5		/* a client that has said nothing by then is sent away */
+#define SPEAK_SECONDS 5 /* a client that has said nothing by then is sent away */
 #define GET_SECONDS 30
-#define PER_UID_MAX 1024	/* connections; further ones are told to come again */
+#define PER_UID_MAX 1024 /* connections; further ones are told to come again */
 #define GROUPS_MAX 65536
 #define LOOKUP_MS 3000
 #define GUARD_MS 20
-#define LISTEN_AGAIN_MS 100	/* when descriptors ran out */
-#define DENIALS_LOGGED 10	/* a minute and a user */
-#define LINES_MAX 32768		/* of the exchange shown by `try` */
-#define ACCEPT_BATCH 64		/* then others get their turn */
+#define LISTEN_AGAIN_MS 100 /* when descriptors ran out */
+#define DENIALS_LOGGED 10 /* a minute and a user */
+#define LINES_MAX 32768 /* of the exchange shown by `try` */
+#define ACCEPT_BATCH 64 /* then others get their turn */
 
 static struct event *listener_event, *listen_again;
 static int listener_fd = -1;
@@ -270,7 +270,8 @@ static void handle_reject(struct conn *conn, struct reader *r)
 		return;
 	}
 	buffer_init(&current, WIRE_TOKEN_MAX + 2048);
-	if (credential_is_valid(c) && credential_token(c, &current) == 0 && current.length == length && memcmp(current.data, token, length) == 0) {
+	if (credential_is_valid(c) && credential_token(c, &current) == 0 && current.length == length &&
+		memcmp(current.data, token, length) == 0) {
 		uint64_t wait = credential_may_reject(c);
 
 		if (wait) {
@@ -375,8 +376,11 @@ static void handle_may(struct conn *conn, struct reader *r)
 	uid = reader_u32(r);
 	c = reader_done(r) ? credential_find(conn->broker, name) : NULL;
 	if (!c || (conn->peer.uid != 0 && conn->peer.uid != uid)) {
-		conn_reply_error(conn, !reader_done(r) ? KEYFOB_EINVAL : c ? KEYFOB_EDENIED : KEYFOB_ENOCRED, 0,
-			c ? "only root may ask about other users" : "no credential has that name (keyfob status lists them)");
+		conn_reply_error(conn,
+			!reader_done(r) ? KEYFOB_EINVAL
+			: c		? KEYFOB_EDENIED
+					: KEYFOB_ENOCRED,
+			0, c ? "only root may ask about other users" : "no credential has that name (keyfob status lists them)");
 		return;
 	}
 	if (conn->peer.uid != uid) {

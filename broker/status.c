@@ -5,7 +5,7 @@
 
 #include "broker/broker.h"
 
-#define READERS_TOLD 256	/* a frame has room for so much; the rest is a number */
+#define READERS_TOLD 256 /* a frame has room for so much; the rest is a number */
 #define ENTRY_ROOM 16384
 
 static void put_readers(struct buffer *b, const struct credential *c, bool all)
@@ -77,7 +77,7 @@ void status_reply(struct broker *b, struct conn *conn, const char *name, const c
 		bool full;
 
 		if ((*name && strcmp(name, c->name) != 0) || (*after && strcmp(c->name, after) <= 0) ||
-		    !policy_allows(c->policy, conn->peer.uid, conn->groups, conn->group_count))
+			!policy_allows(c->policy, conn->peer.uid, conn->groups, conn->group_count))
 			continue;
 		buffer_init(&entry, 2 * ENTRY_ROOM);
 		put_credential(&entry, c, conn->peer.uid == 0);

@@ -7,8 +7,8 @@
 
 #include "keyring/client.h"
 
-#define WORDS_MAX 64	/* verbs or options in a table, for suggestions */
-#define WORD_MAX 32	/* longer ones are nobody's typing slip */
+#define WORDS_MAX 64 /* verbs or options in a table, for suggestions */
+#define WORD_MAX 32 /* longer ones are nobody's typing slip */
 
 static const struct cli_option global_options[] = {
 	{ "config", "FILE", "the broker's configuration (for doctor)" },
@@ -36,8 +36,7 @@ static size_t distance(const char *a, const char *b)
 				cost[i][j] = i + j;
 				continue;
 			}
-			cost[i][j] = least(cost[i - 1][j - 1] + (a[i - 1] != b[j - 1]), least(cost[i - 1][j],
-				cost[i][j - 1]) + 1);
+			cost[i][j] = least(cost[i - 1][j - 1] + (a[i - 1] != b[j - 1]), least(cost[i - 1][j], cost[i][j - 1]) + 1);
 			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
 				cost[i][j] = least(cost[i][j], cost[i - 2][j - 2] + 1);
 		}
@@ -82,8 +81,7 @@ static void put_options(struct buffer *b, const struct cli_option *options)
 	for (const struct cli_option *o = options; o && o->name; o++) {
 		char left[40];
 
-		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->argument ? "=" : "",
-			o->argument ? o->argument : "");
+		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->argument ? "=" : "", o->argument ? o->argument : "");
 		buffer_printf(b, "  %-19s %s\n", left, o->help);
 	}
 }
@@ -112,8 +110,8 @@ static void put_help(struct buffer *b, const struct cli_verb *table)
 	buffer_put(b, "\n", 1);
 	put_options(b, global_options);
 	buffer_printf(b, "\nkeyfob help VERB tells more. Exit codes: 0 done, 1 other failure, 2 usage,\n"
-		"3 no such credential, 4 denied, 5 provider refused, 6 broker unreachable,\n"
-		"7 token refused, 8 try again later. See keyfob(1).\n");
+			 "3 no such credential, 4 denied, 5 provider refused, 6 broker unreachable,\n"
+			 "7 token refused, 8 try again later. See keyfob(1).\n");
 }
 
 static int print(struct buffer *b)
@@ -135,7 +133,7 @@ static int complain(const struct cli_verb *verb, const char *text)
 		put_usage(&b, verb);
 	else
 		buffer_printf(&b, "usage: keyfob [--config FILE] [--socket PATH] VERB ..."
-			" (keyfob --help lists the verbs)\n");
+				  " (keyfob --help lists the verbs)\n");
 	fwrite(b.data, 1, b.length, stderr);
 	buffer_free(&b);
 	return -KEYFOB_EINVAL;
@@ -172,8 +170,7 @@ static int unknown_option(const struct cli *cli, const struct cli_option *option
  * Read one option at argv[*at] into value[], and step over its value.
  * Returns its place in the table, or -1 with the complaint made.
  */
-static int read_option(const struct cli *cli, const struct cli_option *options, int argc, char **argv, int *at,
-	const char **value)
+static int read_option(const struct cli *cli, const struct cli_option *options, int argc, char **argv, int *at, const char **value)
 {
 	const char *name = argv[*at] + 2;
 	size_t length = strcspn(name, "=");

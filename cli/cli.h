@@ -17,35 +17,35 @@
 #include "common/wire.h"
 #include "keyring/keyfob.h"
 
-#define CLI_OPTIONS 8		/* a verb has at most so many */
+#define CLI_OPTIONS 8 /* a verb has at most so many */
 #define CLI_OPERANDS 2
 #define CLI_OUTPUT_MAX (16u << 20)
-#define CLI_BRIEF_MS 10000	/* the broker answers out of its memory */
-#define CLI_FETCH_MS 120000	/* it may wait for a provider */
+#define CLI_BRIEF_MS 10000 /* the broker answers out of its memory */
+#define CLI_FETCH_MS 120000 /* it may wait for a provider */
 
 struct cli_option {
-	const char *name;	/* without the dashes; NULL ends the table */
-	const char *argument;	/* its value's name in a help text; NULL: takes none */
+	const char *name; /* without the dashes; NULL ends the table */
+	const char *argument; /* its value's name in a help text; NULL: takes none */
 	const char *help;
 };
 
 /* What was asked on the command line. Everything points into argv. */
 struct cli {
 	const struct cli_verb *verb;
-	const char *config;	/* --config, or NULL */
-	const char *value[CLI_OPTIONS];	/* in the order of the verb's table; NULL: not given, "" for a flag */
+	const char *config; /* --config, or NULL */
+	const char *value[CLI_OPTIONS]; /* in the order of the verb's table; NULL: not given, "" for a flag */
 	const char *operand[CLI_OPERANDS];
-	int count;		/* of operands */
+	int count; /* of operands */
 };
 
 struct cli_verb {
-	const char *name;	/* "get", or "module list"; NULL ends the table */
-	const char *operands;	/* as in a usage line */
-	const char *help;	/* one line */
-	const char *more;	/* further lines, or NULL */
-	const struct cli_option *options;	/* NULL: none */
-	int least, most;	/* number of operands */
-	int (*run)(const struct cli *cli);	/* returns the exit code */
+	const char *name; /* "get", or "module list"; NULL ends the table */
+	const char *operands; /* as in a usage line */
+	const char *help; /* one line */
+	const char *more; /* further lines, or NULL */
+	const struct cli_option *options; /* NULL: none */
+	int least, most; /* number of operands */
+	int (*run)(const struct cli *cli); /* returns the exit code */
 };
 
 /* args.c: the command line. */
@@ -73,8 +73,8 @@ bool cli_put_escaped(struct buffer *b, const char *text);
 /* Append text as a JSON string, quotes included. For tokens: leaves no copy elsewhere. */
 bool cli_put_json(struct buffer *b, const char *text);
 /* Ask the broker; on failure the line is on stderr. Returns 0 or an exit code. */
-int cli_call(enum wire_opcode opcode, const char *name, const struct buffer *fields, int timeout_ms,
-	struct buffer *reply, struct reader *r);
+int cli_call(
+	enum wire_opcode opcode, const char *name, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r);
 /* Say that the broker's reply makes no sense. Returns 1. */
 int cli_malformed(const char *name);
 /* Check a credential's name. Returns 0, or 2 with a line on stderr. */
@@ -95,13 +95,13 @@ const char *cli_module_dir(char *out, size_t size);
 /* screen.c: `keyfob status` for people. */
 struct cli_reader {
 	char *name;
-	uint8_t state;		/* enum wire_reader */
+	uint8_t state; /* enum wire_reader */
 };
 
 struct cli_credential {
 	char name[WIRE_NAME_MAX + 1];
 	char *description, *provider, *resource;
-	uint8_t state, kind;	/* enum wire_state, enum keyfob_kind */
+	uint8_t state, kind; /* enum wire_state, enum keyfob_kind */
 	uint64_t expires, refresh, fetched, fetches, failures, failed_at;
 	char *fingerprint, *last_error, *issuer, *audience, *subject;
 	struct cli_reader *readers;
@@ -110,10 +110,10 @@ struct cli_credential {
 
 struct cli_screen {
 	struct buffer *out;
-	int width;		/* columns */
+	int width; /* columns */
 	bool utf8, colour;
 	int64_t now;
-	int column;		/* where the next character goes */
+	int column; /* where the next character goes */
 };
 
 /* Append cells of a bar: filled for what is left of total. Anything but nothing left shows one cell at least. */

@@ -21,8 +21,7 @@ static int read_stdin(struct buffer *token)
 		ssize_t n = to ? read(STDIN_FILENO, to, 4096) : 0;
 
 		if (!to)
-			return cli_fail(KEYFOB_EFAIL, "standard input", "larger than a token may be (%d bytes)",
-				JWT_TOKEN_MAX);
+			return cli_fail(KEYFOB_EFAIL, "standard input", "larger than a token may be (%d bytes)", JWT_TOKEN_MAX);
 		if (n < 0 && errno != EINTR)
 			return cli_fail(KEYFOB_EFAIL, "standard input", "%s", strerror(errno));
 		if (n == 0)
@@ -77,8 +76,7 @@ static void put_times(struct buffer *b, const json_t *claims, int64_t now)
 {
 	static const struct {
 		const char *claim, *words;
-	} times[] = { { "iat", "issued" }, { "nbf", "not before" }, { "auth_time", "signed in" }, { "exp",
-		"expires" } };
+	} times[] = { { "iat", "issued" }, { "nbf", "not before" }, { "auth_time", "signed in" }, { "exp", "expires" } };
 	char clock[64], words[64];
 	int64_t at;
 
@@ -97,8 +95,7 @@ static void put_times(struct buffer *b, const json_t *claims, int64_t now)
 		gmtime_r(&when, &tm);
 		strftime(clock, sizeof(clock), "%Y-%m-%d %H:%M:%S UTC", &tm);
 		cli_duration(at > now ? at - now : now - at, words, sizeof(words));
-		buffer_printf(b, at > now ? "  %-10s  %s  in %s\n" : "  %-10s  %s  %s ago\n", times[i].words, clock,
-			words);
+		buffer_printf(b, at > now ? "  %-10s  %s  in %s\n" : "  %-10s  %s  %s ago\n", times[i].words, clock, words);
 	}
 }
 
@@ -145,7 +142,8 @@ static void put_warnings(struct buffer *b, const struct jwt *jwt, int64_t now)
 	int64_t at;
 
 	if (issuer && strncmp(issuer, V1_ISSUER, strlen(V1_ISSUER)) == 0)
-		warn(b, &any, "the issuer is Azure's v1: set accessTokenAcceptedVersion (in newer manifests\n"
+		warn(b, &any,
+			"the issuer is Azure's v1: set accessTokenAcceptedVersion (in newer manifests\n"
 			"  requestedAccessTokenVersion) to 2 in the manifest of the resource's application");
 	if (!jwt_time(jwt->claims, "exp", &at))
 		warn(b, &any, "no exp claim: it would never expire, and nobody takes it");
@@ -174,8 +172,7 @@ static int explain(const char *name, const struct buffer *token)
 
 	error = jwt_parse(&jwt, (const char *)token->data, token->length);
 	if (error == JWT_EFORM)
-		return cli_fail(KEYFOB_EFAIL, name, "the token is opaque, %s; only its issuer can read it",
-			jwt_strerror(error));
+		return cli_fail(KEYFOB_EFAIL, name, "the token is opaque, %s; only its issuer can read it", jwt_strerror(error));
 	if (error)
 		return cli_fail(KEYFOB_EFAIL, name, "%s", jwt_strerror(error));
 	buffer_init(&b, CLI_OUTPUT_MAX);

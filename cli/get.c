@@ -56,7 +56,7 @@ static void put_exec_credential(struct buffer *b, const char *name, const char *
 
 	(void)name;
 	buffer_printf(b, "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\","
-		"\"status\":{\"token\":");
+			 "\"status\":{\"token\":");
 	cli_put_json(b, token);
 	if (expires && gmtime_r(&expires, &tm) && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm))
 		buffer_printf(b, ",\"expirationTimestamp\":\"%s\"", text);
@@ -68,7 +68,7 @@ static void put_google(struct buffer *b, const char *name, const char *token, ti
 {
 	(void)name;
 	buffer_printf(b, "{\"version\":1,\"success\":true,"
-		"\"token_type\":\"urn:ietf:params:oauth:token-type:jwt\",\"id_token\":");
+			 "\"token_type\":\"urn:ietf:params:oauth:token-type:jwt\",\"id_token\":");
 	cli_put_json(b, token);
 	if (expires)
 		buffer_printf(b, ",\"expiration_time\":%lld", (long long)expires);
@@ -95,8 +95,7 @@ static const struct form forms[] = {
 /* The form that was asked for, or NULL with the complaint made. */
 static const struct form *choose(const struct cli *cli)
 {
-	static const struct form raw = { "raw", put_raw }, header = { "header", put_header }, json = { "json",
-		put_json };
+	static const struct form raw = { "raw", put_raw }, header = { "header", put_header }, json = { "json", put_json };
 	const char *format = cli_value(cli, "format");
 	const struct form *form = &raw;
 	int asked = 0;

@@ -30,22 +30,23 @@ static const struct cli_option doctor_options[] = {
 };
 
 static const struct cli_verb verbs[] = {
-	{ "get", "NAME", "print a credential's token",
-	  "No line end follows the token unless stdout is a terminal.\n", get_options, 1, 1, cli_get },
+	{ "get", "NAME", "print a credential's token", "No line end follows the token unless stdout is a terminal.\n", get_options, 1, 1,
+		cli_get },
 	{ "status", "[NAME]", "who has what, how long it lives, what to do", NULL, json_options, 0, 1, cli_status },
 	{ "refresh", "NAME", "fetch the token ahead of its time", NULL, NULL, 1, 1, cli_refresh },
-	{ "drop", "NAME", "forget every copy and fetch afresh (root)",
-	  "For a token that was revoked, or that a server refuses.\n", NULL, 1, 1, cli_drop },
-	{ "try", "NAME", "one fetch, nothing stored, the exchange shown (root)",
-	  "Tokens and secrets are left out of what is shown.\n", NULL, 1, 1, cli_try },
+	{ "drop", "NAME", "forget every copy and fetch afresh (root)", "For a token that was revoked, or that a server refuses.\n", NULL, 1,
+		1, cli_drop },
+	{ "try", "NAME", "one fetch, nothing stored, the exchange shown (root)", "Tokens and secrets are left out of what is shown.\n",
+		NULL, 1, 1, cli_try },
 	{ "explain", "NAME|-", "a token's header and claims, and what to paste where",
-	  "- reads a token from standard input. No signature is checked.\n", explain_options, 1, 1, cli_explain },
+		"- reads a token from standard input. No signature is checked.\n", explain_options, 1, 1, cli_explain },
 	{ "module list", "", "the provider modules", NULL, json_options, 0, 0, cli_module_list },
 	{ "module show", "MODULE", "a module's options, and an example", NULL, json_options, 1, 1, cli_module_show },
 	{ "reload", "", "have the broker read its configuration afresh (root)", NULL, NULL, 0, 0, cli_reload },
 	{ "doctor", "", "check the configuration, and that the broker answers",
-	  "Reads the file named by --config before the verb, else by KEYFOB_CONFIG, else\n"
-	  "/etc/keyfob/keyfob.conf.\n", doctor_options, 0, 0, cli_doctor },
+		"Reads the file named by --config before the verb, else by KEYFOB_CONFIG, else\n"
+		"/etc/keyfob/keyfob.conf.\n",
+		doctor_options, 0, 0, cli_doctor },
 	{ 0 },
 };
 

@@ -10,7 +10,7 @@
 #include "modules/module.h"
 
 #define LIST_MAX 65536
-#define COUNT_MAX 256	/* options of a module */
+#define COUNT_MAX 256 /* options of a module */
 
 struct option {
 	char *name, *values, *help;
@@ -110,8 +110,7 @@ static int describe(const char *name, struct module *m)
 		code = cli_fail(KEYFOB_EFAIL, name, "%s", reader_done(&r) ? text : "the module cannot be read");
 	} else if (version != WIRE_VERSION || !read_module(&r, m)) {
 		free_module(m);
-		code = cli_fail(KEYFOB_EFAIL, name,
-			"keyfob-fetch ended with status %d and said nothing that makes sense", status);
+		code = cli_fail(KEYFOB_EFAIL, name, "keyfob-fetch ended with status %d and said nothing that makes sense", status);
 	}
 out:
 	buffer_free(&frame);
@@ -121,8 +120,12 @@ out:
 static const char *type_name(uint8_t type)
 {
 	static const char *const names[] = {
-		[KEYFOB_OPTION_TEXT] = "text", [KEYFOB_OPTION_CHOICE] = "choice", [KEYFOB_OPTION_URL] = "url",
-		[KEYFOB_OPTION_SECONDS] = "seconds", [KEYFOB_OPTION_FILE] = "file", [KEYFOB_OPTION_FLAG] = "yes|no",
+		[KEYFOB_OPTION_TEXT] = "text",
+		[KEYFOB_OPTION_CHOICE] = "choice",
+		[KEYFOB_OPTION_URL] = "url",
+		[KEYFOB_OPTION_SECONDS] = "seconds",
+		[KEYFOB_OPTION_FILE] = "file",
+		[KEYFOB_OPTION_FLAG] = "yes|no",
 	};
 
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";
@@ -194,18 +197,17 @@ static json_t *module_json(const struct module *m, bool whole)
 	for (size_t i = 0; i < m->count; i++) {
 		const struct option *o = &m->options[i];
 
-		json_array_append_new(options, json_pack("{s:s, s:s, s:b, s:b, s:s, s:s}", "name", o->name,
-			"type", o->type == KEYFOB_OPTION_FLAG ? "flag" : type_name(o->type),
-			"required", !!(o->flags & KEYFOB_OPTION_REQUIRED),
-			"arguments", !!(o->flags & KEYFOB_OPTION_ARGUMENTS), "values", o->values, "help", o->help));
+		json_array_append_new(options, json_pack("{s:s, s:s, s:b, s:b, s:s, s:s}", "name", o->name, "type",
+						       o->type == KEYFOB_OPTION_FLAG ? "flag" : type_name(o->type), "required",
+						       !!(o->flags & KEYFOB_OPTION_REQUIRED), "arguments",
+						       !!(o->flags & KEYFOB_OPTION_ARGUMENTS), "values", o->values, "help", o->help));
 	}
 	if (!whole) {
 		json_decref(options);
 		return json_pack("{s:s, s:s}", "name", m->name, "help", m->help);
 	}
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "name", m->name, "help", m->help, "sandbox",
-		m->sandbox < 3 ? sandboxes[m->sandbox] : "?", "token", kind_name(m->kind), "example", m->example,
-		"options", options);
+		m->sandbox < 3 ? sandboxes[m->sandbox] : "?", "token", kind_name(m->kind), "example", m->example, "options", options);
 }
 
 /* Takes the reference. */

@@ -111,8 +111,7 @@ bool cli_put_json(struct buffer *b, const char *text)
 	return buffer_put(b, "\"", 1);
 }
 
-int cli_call(enum wire_opcode opcode, const char *name, const struct buffer *fields, int timeout_ms,
-	struct buffer *reply, struct reader *r)
+int cli_call(enum wire_opcode opcode, const char *name, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r)
 {
 	char message[WIRE_TEXT_MAX] = "";
 	int error = client_call(opcode, fields, timeout_ms, reply, r, message, sizeof(message));
@@ -126,16 +125,14 @@ int cli_call(enum wire_opcode opcode, const char *name, const struct buffer *fie
 
 int cli_malformed(const char *name)
 {
-	return cli_fail(KEYFOB_EFAIL, name,
-		"the broker's reply makes no sense (are keyfob and keyfobd of one version?)");
+	return cli_fail(KEYFOB_EFAIL, name, "the broker's reply makes no sense (are keyfob and keyfobd of one version?)");
 }
 
 int cli_check_name(const struct cli *cli, const char *name)
 {
 	if (wire_name_valid(name))
 		return 0;
-	return cli_usage(cli, "%s: not a credential's name (letters, digits, '.', '_' and '-'; %d at most)", name,
-		WIRE_NAME_MAX);
+	return cli_usage(cli, "%s: not a credential's name (letters, digits, '.', '_' and '-'; %d at most)", name, WIRE_NAME_MAX);
 }
 
 char *cli_duration(int64_t seconds, char *out, size_t size)
@@ -153,8 +150,8 @@ char *cli_duration(int64_t seconds, char *out, size_t size)
 	int64_t more = i < 3 ? seconds % units[i].length / units[i + 1].length : 0;
 
 	if (more)
-		snprintf(out, size, "%lld %s %lld %s", (long long)(seconds / units[i].length), units[i].unit,
-			(long long)more, units[i + 1].unit);
+		snprintf(out, size, "%lld %s %lld %s", (long long)(seconds / units[i].length), units[i].unit, (long long)more,
+			units[i + 1].unit);
 	else
 		snprintf(out, size, "%lld %s", (long long)(seconds / units[i].length), units[i].unit);
 	return out;

@@ -7,11 +7,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define INDENT 13		/* columns before the text, two of them blank and ten for a label */
+#define INDENT 13 /* columns before the text, two of them blank and ten for a label */
 #define BAR_WIDE 20
 #define BAR_NARROW 10
-#define NARROW 72		/* columns */
-#define GAP 2			/* between two pieces of a line */
+#define NARROW 72 /* columns */
+#define GAP 2 /* between two pieces of a line */
 
 enum colour { PLAIN, GREEN, YELLOW, RED, BOLD };
 
@@ -162,8 +162,11 @@ static char *clock_text(const struct cli_screen *s, uint64_t when, char *out, si
 const char *cli_state_name(uint8_t state)
 {
 	static const char *const names[] = {
-		[WIRE_STATE_NONE] = "none", [WIRE_STATE_FETCHING] = "fetching", [WIRE_STATE_VALID] = "valid",
-		[WIRE_STATE_STALE] = "stale", [WIRE_STATE_FAILED] = "failed",
+		[WIRE_STATE_NONE] = "none",
+		[WIRE_STATE_FETCHING] = "fetching",
+		[WIRE_STATE_VALID] = "valid",
+		[WIRE_STATE_STALE] = "stale",
+		[WIRE_STATE_FAILED] = "failed",
 	};
 
 	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
@@ -172,7 +175,9 @@ const char *cli_state_name(uint8_t state)
 static enum colour state_colour(uint8_t state)
 {
 	static const enum colour colours[] = {
-		[WIRE_STATE_VALID] = GREEN, [WIRE_STATE_STALE] = YELLOW, [WIRE_STATE_FAILED] = RED,
+		[WIRE_STATE_VALID] = GREEN,
+		[WIRE_STATE_STALE] = YELLOW,
+		[WIRE_STATE_FAILED] = RED,
 	};
 
 	return state < sizeof(colours) / sizeof(colours[0]) ? colours[state] : PLAIN;
@@ -185,9 +190,11 @@ static void put_token(struct cli_screen *s, const struct cli_credential *c)
 
 	indent(s, "token", PLAIN);
 	if (!c->expires) {
-		put_words(s, c->state == WIRE_STATE_FETCHING ? "the first one is on its way" :
-			c->state == WIRE_STATE_FAILED ? "none: the fetch failed" : "none: nobody asked yet",
-				state_colour(c->state));
+		put_words(s,
+			c->state == WIRE_STATE_FETCHING ? "the first one is on its way"
+			: c->state == WIRE_STATE_FAILED ? "none: the fetch failed"
+							: "none: nobody asked yet",
+			state_colour(c->state));
 		return;
 	}
 	colour_on(s, state_colour(c->state));
@@ -217,8 +224,7 @@ static void put_source(struct cli_screen *s, const struct cli_credential *c)
 		put_piece(s, "fetched", clock_text(s, c->fetched, words, sizeof(words)), PLAIN);
 	if (!c->fetches && !c->failures)
 		return;
-	n = snprintf(text, sizeof(text), "%llu ok, %llu failed", (unsigned long long)c->fetches,
-		(unsigned long long)c->failures);
+	n = snprintf(text, sizeof(text), "%llu ok, %llu failed", (unsigned long long)c->fetches, (unsigned long long)c->failures);
 	if (c->failures && c->failed_at)
 		snprintf(text + n, sizeof(text) - (size_t)n, " (%s ago)",
 			cli_duration(s->now - (int64_t)c->failed_at, words, sizeof(words)));

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #define CREDENTIALS_MAX 100000
-#define READERS_MAX 16384	/* a frame holds fewer */
-#define TIME_MAX 253402300799	/* the end of the year 9999 */
+#define READERS_MAX 16384 /* a frame holds fewer */
+#define TIME_MAX 253402300799 /* the end of the year 9999 */
 #define WIDTH_LEAST 40
 #define WIDTH_MOST 160
 
@@ -24,9 +24,7 @@ struct list {
 
 static void free_credential(struct cli_credential *c)
 {
-	char *texts[] = { c->description, c->provider, c->resource, c->fingerprint, c->last_error, c->issuer,
-		c->audience,
-		c->subject };
+	char *texts[] = { c->description, c->provider, c->resource, c->fingerprint, c->last_error, c->issuer, c->audience, c->subject };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		free(texts[i]);
@@ -77,7 +75,7 @@ static bool read_credential(struct reader *r, struct cli_credential *c)
 	c->audience = reader_dup(r, WIRE_TEXT_MAX);
 	c->subject = reader_dup(r, WIRE_TEXT_MAX);
 	return read_readers(r, c) && wire_name_valid(c->name) && c->expires <= TIME_MAX && c->refresh <= TIME_MAX &&
-		c->fetched <= TIME_MAX && c->failed_at <= TIME_MAX;
+	       c->fetched <= TIME_MAX && c->failed_at <= TIME_MAX;
 }
 
 static bool add_page(struct list *list, struct reader *r)
@@ -159,26 +157,22 @@ static json_t *json_time(uint64_t when)
 
 static json_t *credential_json(const struct cli_credential *c)
 {
-	static const char *const kinds[] = { "default", "access", "id" }, *const states[] = { "none", "copy",
-		"socket" };
+	static const char *const kinds[] = { "default", "access", "id" }, *const states[] = { "none", "copy", "socket" };
 	json_t *users = json_array(), *readers = json_array();
 
 	for (size_t i = 0; i < c->count; i++) {
 		json_array_append_new(users, json_text(c->readers[i].name));
 		json_array_append_new(readers, json_pack("{s:o, s:s}", "name", json_text(c->readers[i].name), "state",
-			c->readers[i].state < 3 ? states[c->readers[i].state] : "unknown"));
+						       c->readers[i].state < 3 ? states[c->readers[i].state] : "unknown"));
 	}
 	return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o,"
-		" s:o}",
-		"name", c->name, "provider", json_text(c->provider), "resource", json_text(c->resource),
-		"state", cli_state_name(c->state), "expires_at", json_time(c->expires), "refresh_at",
-		json_time(c->refresh),
-		"fetches", (json_int_t)c->fetches, "failures", (json_int_t)c->failures,
-		"last_error", json_optional(c->last_error), "users", users, "description", json_text(c->description),
-		"token", c->kind < 3 ? kinds[c->kind] : "unknown", "fetched_at", json_time(c->fetched),
-		"failed_at", json_time(c->failed_at), "fingerprint", json_optional(c->fingerprint),
-		"issuer", json_optional(c->issuer), "audience", json_optional(c->audience),
-		"subject", json_optional(c->subject), "readers", readers);
+			 " s:o}",
+		"name", c->name, "provider", json_text(c->provider), "resource", json_text(c->resource), "state", cli_state_name(c->state),
+		"expires_at", json_time(c->expires), "refresh_at", json_time(c->refresh), "fetches", (json_int_t)c->fetches, "failures",
+		(json_int_t)c->failures, "last_error", json_optional(c->last_error), "users", users, "description",
+		json_text(c->description), "token", c->kind < 3 ? kinds[c->kind] : "unknown", "fetched_at", json_time(c->fetched),
+		"failed_at", json_time(c->failed_at), "fingerprint", json_optional(c->fingerprint), "issuer", json_optional(c->issuer),
+		"audience", json_optional(c->audience), "subject", json_optional(c->subject), "readers", readers);
 }
 
 static void put_list_json(struct buffer *b, const struct list *list)
@@ -223,15 +217,15 @@ static void put_nothing(struct buffer *b)
 {
 	if (geteuid() != 0) {
 		buffer_printf(b, "No credential that you may have."
-			" root allows one with \"allow = user:NAME\" in its section.\n");
+				 " root allows one with \"allow = user:NAME\" in its section.\n");
 		return;
 	}
 	buffer_printf(b, "No credential yet. Add one to /etc/keyfob/keyfob.conf, for example\n\n"
-		"    [credential atlas]\n"
-		"    resource = api://APPLICATION-ID\n"
-		"    provider = azure\n"
-		"    allow    = user:NAME\n\n"
-		"then: keyfob reload. The providers: keyfob module list\n");
+			 "    [credential atlas]\n"
+			 "    resource = api://APPLICATION-ID\n"
+			 "    provider = azure\n"
+			 "    allow    = user:NAME\n\n"
+			 "then: keyfob reload. The providers: keyfob module list\n");
 }
 
 static void put_list(struct buffer *b, const struct list *list)
@@ -251,8 +245,7 @@ static void put_list(struct buffer *b, const struct list *list)
 			states[list->item[i].state]++;
 	for (uint8_t i = 0; i <= WIRE_STATE_FAILED; i++)
 		if (states[i])
-			buffer_printf(b, "  %u %s", states[i],
-				i == WIRE_STATE_NONE ? "not asked for" : cli_state_name(i));
+			buffer_printf(b, "  %u %s", states[i], i == WIRE_STATE_NONE ? "not asked for" : cli_state_name(i));
 	buffer_put(b, "\n", 1);
 	if (!list->count)
 		put_nothing(b);

@@ -168,8 +168,7 @@ int cli_tool(const char *name, const char *const *arguments, struct buffer *outp
 	size_t n = 0;
 
 	if (!find_beside(places, name, X_OK, path, sizeof(path))) {
-		cli_fail(KEYFOB_EFAIL, NULL,
-			"cannot find %s beside this program, nor in ../libexec/keyfob or ../sbin", name);
+		cli_fail(KEYFOB_EFAIL, NULL, "cannot find %s beside this program, nor in ../libexec/keyfob or ../sbin", name);
 		return -1;
 	}
 	argv[n++] = strdup(name);

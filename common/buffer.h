@@ -17,8 +17,8 @@ struct buffer {
 	uint8_t *data;
 	size_t length;
 	size_t capacity;
-	size_t limit;	/* never grows past this */
-	bool failed;	/* a put did not fit, or memory ran out */
+	size_t limit; /* never grows past this */
+	bool failed; /* a put did not fit, or memory ran out */
 };
 
 /* Start an empty buffer that holds at most limit bytes. Allocates nothing. */
@@ -31,11 +31,11 @@ void buffer_clear(struct buffer *b);
 /* Append. Each returns false, now and ever after, once something did not fit. */
 bool buffer_put(struct buffer *b, const void *data, size_t length);
 bool buffer_put_u8(struct buffer *b, uint8_t value);
-bool buffer_put_u32(struct buffer *b, uint32_t value);	/* big endian */
+bool buffer_put_u32(struct buffer *b, uint32_t value); /* big endian */
 bool buffer_put_u64(struct buffer *b, uint64_t value);
 /* A u32 length, then the bytes (RFC 4251 section 5, "string"). */
 bool buffer_put_string(struct buffer *b, const void *data, size_t length);
-bool buffer_put_text(struct buffer *b, const char *text);	/* NULL counts as "" */
+bool buffer_put_text(struct buffer *b, const char *text); /* NULL counts as "" */
 bool buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /*
  * Decode base64url (RFC 4648 section 5, no padding) and append. Strict: a

@@ -53,7 +53,8 @@ static bool read_file(const char *path, struct buffer *content, struct buffer *e
 		goto out;
 	}
 	if (!S_ISREG(st.st_mode) || !is_safe(&st)) {
-		buffer_printf(errors, "%s: must be a file owned by root and not writable by group or others (chown root; chmod go-w)\n", path);
+		buffer_printf(
+			errors, "%s: must be a file owned by root and not writable by group or others (chown root; chmod go-w)\n", path);
 		goto out;
 	}
 	for (;;) {
@@ -174,7 +175,8 @@ static unsigned int find_title(const struct buffer *content, const char *title)
 		stop = stop ? stop : end;
 		while (begin < stop && (*begin == ' ' || *begin == '\t'))
 			begin++;
-		if ((size_t)(stop - begin) >= length + 2 && *begin == '[' && memcmp(begin + 1, title, length) == 0 && begin[length + 1] == ']')
+		if ((size_t)(stop - begin) >= length + 2 && *begin == '[' && memcmp(begin + 1, title, length) == 0 &&
+			begin[length + 1] == ']')
 			return line;
 		at = stop + 1;
 	}
@@ -223,7 +225,8 @@ static void load_file(const char *path, struct config *config, struct buffer *er
 		buffer_printf(errors, "%s: %s\n", path, error == EILSEQ ? "is not UTF-8 text" : strerror(error));
 		goto out;
 	}
-	if (ini_config_parse(file, INI_STOP_ON_NONE, INI_MS_ERROR | INI_MV1S_ALLOW | INI_MV2S_ERROR, INI_PARSE_NOWRAP | INI_PARSE_NO_C_COMMENTS, ini)) {
+	if (ini_config_parse(file, INI_STOP_ON_NONE, INI_MS_ERROR | INI_MV1S_ALLOW | INI_MV2S_ERROR,
+		    INI_PARSE_NOWRAP | INI_PARSE_NO_C_COMMENTS, ini)) {
 		report_syntax(ini, path, errors);
 		goto out;
 	}

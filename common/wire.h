@@ -16,10 +16,10 @@
 #include "common/buffer.h"
 
 #define WIRE_VERSION 1
-#define WIRE_MAX 65536			/* a frame, whole */
-#define WIRE_TOKEN_MAX 32767		/* keyrings(7): payload of a "user" key */
-#define WIRE_NAME_MAX 64		/* a credential's name, without the NUL */
-#define WIRE_TEXT_MAX 1024		/* a text for people */
+#define WIRE_MAX 65536 /* a frame, whole */
+#define WIRE_TOKEN_MAX 32767 /* keyrings(7): payload of a "user" key */
+#define WIRE_NAME_MAX 64 /* a credential's name, without the NUL */
+#define WIRE_TEXT_MAX 1024 /* a text for people */
 #define WIRE_SOCKET_DEFAULT "/run/keyfob/keyfob.sock"
 
 /*
@@ -29,14 +29,14 @@
  * known), string text.
  */
 enum wire_opcode {
-	WIRE_GET = 1,	/* string name -> string token, u64 expires, u64 refresh, string fingerprint */
-	WIRE_STATUS,	/* string name or "", string after -> u8 more, wire_status ... */
-	WIRE_DROP,	/* string name -> (root) */
-	WIRE_REFRESH,	/* string name -> as GET, without the token (an empty string stands for it) */
-	WIRE_REJECT,	/* string name, string token -> */
-	WIRE_RELOAD,	/* -> (root) */
-	WIRE_MAY,	/* string name, u32 uid -> u8 allowed, string why (root, or one's own uid) */
-	WIRE_TRY,	/* string name -> u8 class, string lines (root) */
+	WIRE_GET = 1, /* string name -> string token, u64 expires, u64 refresh, string fingerprint */
+	WIRE_STATUS, /* string name or "", string after -> u8 more, wire_status ... */
+	WIRE_DROP, /* string name -> (root) */
+	WIRE_REFRESH, /* string name -> as GET, without the token (an empty string stands for it) */
+	WIRE_REJECT, /* string name, string token -> */
+	WIRE_RELOAD, /* -> (root) */
+	WIRE_MAY, /* string name, u32 uid -> u8 allowed, string why (root, or one's own uid) */
+	WIRE_TRY, /* string name -> u8 class, string lines (root) */
 };
 
 /*
@@ -49,24 +49,24 @@ enum wire_opcode {
  * the error is "".
  */
 #define WIRE_SECRET_MAX 65536
-#define WIRE_FETCH_EXCHANGE 0x01	/* tell the redacted exchange, for `keyfob try` */
+#define WIRE_FETCH_EXCHANGE 0x01 /* tell the redacted exchange, for `keyfob try` */
 
 /* keyfob-fetch to keyfobd: u8 tag, fields. READY comes first, RESULT last and once. */
 enum wire_fetch {
-	WIRE_FETCH_READY = 1,	/* the sandbox is up */
-	WIRE_FETCH_LINE,	/* string: one line of the redacted exchange */
-	WIRE_FETCH_RESULT,	/* see struct wire_result */
+	WIRE_FETCH_READY = 1, /* the sandbox is up */
+	WIRE_FETCH_LINE, /* string: one line of the redacted exchange */
+	WIRE_FETCH_RESULT, /* see struct wire_result */
 };
 
 struct wire_result {
-	uint8_t class;		/* enum keyfob_class; the token stands only with KEYFOB_CLASS_OK */
-	uint64_t expires;	/* epoch seconds */
-	uint64_t refresh;	/* epoch seconds the provider asks for, 0: none */
-	uint32_t retry_after;	/* seconds, 0: none */
-	char fingerprint[9];	/* 8 hex digits of the token's SHA-256 */
-	char code[65];		/* provider's error code */
-	char text[WIRE_TEXT_MAX];	/* what happened, for people; never a part of a token */
-	char issuer[257], audience[257], subject[257];	/* of a JWT, for status; else "" */
+	uint8_t class; /* enum keyfob_class; the token stands only with KEYFOB_CLASS_OK */
+	uint64_t expires; /* epoch seconds */
+	uint64_t refresh; /* epoch seconds the provider asks for, 0: none */
+	uint32_t retry_after; /* seconds, 0: none */
+	char fingerprint[9]; /* 8 hex digits of the token's SHA-256 */
+	char code[65]; /* provider's error code */
+	char text[WIRE_TEXT_MAX]; /* what happened, for people; never a part of a token */
+	char issuer[257], audience[257], subject[257]; /* of a JWT, for status; else "" */
 };
 
 /* Appends the tag, the fields and the token (length 0 without one). */
@@ -90,16 +90,16 @@ bool wire_get_result(struct reader *r, struct wire_result *result, const char **
  * u8 reader state.
  */
 enum wire_state {
-	WIRE_STATE_NONE,	/* nobody asked yet */
-	WIRE_STATE_FETCHING,	/* the first token is on its way */
+	WIRE_STATE_NONE, /* nobody asked yet */
+	WIRE_STATE_FETCHING, /* the first token is on its way */
 	WIRE_STATE_VALID,
-	WIRE_STATE_STALE,	/* valid, but the refresh that is due fails */
-	WIRE_STATE_FAILED,	/* no token, and the last fetch failed */
+	WIRE_STATE_STALE, /* valid, but the refresh that is due fails */
+	WIRE_STATE_FAILED, /* no token, and the last fetch failed */
 };
 enum wire_reader {
-	WIRE_READER_NONE,	/* may ask, did not yet */
-	WIRE_READER_COPY,	/* has a copy in his keyring */
-	WIRE_READER_SOCKET,	/* asked, and is served by socket */
+	WIRE_READER_NONE, /* may ask, did not yet */
+	WIRE_READER_COPY, /* has a copy in his keyring */
+	WIRE_READER_SOCKET, /* asked, and is served by socket */
 };
 
 /* A name that may stand for a credential: letters, digits, '.', '_', '-'; no leading '.' or '-'. */

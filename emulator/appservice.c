@@ -20,8 +20,7 @@ static void fail(struct emu_exchange *x, int status, const char *message)
 	char correlation[37];
 
 	emu_uuid_of(message, correlation);
-	emu_reply_json(x, status,
-		json_pack("{s:i, s:s, s:s}", "statusCode", status, "message", message, "correlationId", correlation));
+	emu_reply_json(x, status, json_pack("{s:i, s:s, s:s}", "statusCode", status, "message", message, "correlationId", correlation));
 }
 
 /* The platforms spell it in four ways; all mean the same. */
@@ -41,8 +40,8 @@ static json_t *spell(const struct emu_fault *f, time_t expires)
 	if (how && strcmp(how, "linux") == 0)
 		strftime(text, sizeof(text), "%m/%d/%Y %H:%M:%S +00:00", &tm);
 	else if (how && strcmp(how, "windows") == 0)
-		snprintf(text, sizeof(text), "%d/%d/%d %d:%02d:%02d %s +00:00", tm.tm_mon + 1, tm.tm_mday,
-			tm.tm_year + 1900, hour, tm.tm_min, tm.tm_sec, tm.tm_hour < 12 ? "AM" : "PM");
+		snprintf(text, sizeof(text), "%d/%d/%d %d:%02d:%02d %s +00:00", tm.tm_mon + 1, tm.tm_mday, tm.tm_year + 1900, hour,
+			tm.tm_min, tm.tm_sec, tm.tm_hour < 12 ? "AM" : "PM");
 	else
 		return emu_number_text(expires);
 	return json_string(text);
@@ -75,8 +74,9 @@ static void hand_out(struct emu_exchange *x, const struct version *v)
 		ids[1] = "object_id";
 	why = emu_azure_identity(x, ids, &id);
 	if (why || strncmp(resource, "unknown", 7) == 0) {
-		fail(x, 500, why ? "No Managed Identity found for specified ClientId/ResourceId/PrincipalId."
-				 : "An unexpected error occurred while fetching the AAD token.");
+		fail(x, 500,
+			why ? "No Managed Identity found for specified ClientId/ResourceId/PrincipalId."
+			    : "An unexpected error occurred while fetching the AAD token.");
 		return;
 	}
 	token = emu_azure_token(x, resource, &id);

@@ -57,7 +57,7 @@ static const struct emu_arc_key *new_key(struct emu_exchange *x, const char *suf
 static const struct {
 	const char *name;
 	const char *before;
-	const char *suffix;	/* of the key's file; NULL: there is none, and what follows is named in the directory */
+	const char *suffix; /* of the key's file; NULL: there is none, and what follows is named in the directory */
 	size_t length;
 	const char *after;
 } cases[] = {
@@ -77,9 +77,8 @@ static const struct {
 
 static void unauthorized(struct emu_exchange *x)
 {
-	emu_reply_json(x, 401,
-		json_pack("{s:s, s:s}", "error", "unauthorized_client", "error_description",
-			"Missing Basic Authorization header"));
+	emu_reply_json(
+		x, 401, json_pack("{s:s, s:s}", "error", "unauthorized_client", "error_description", "Missing Basic Authorization header"));
 }
 
 /* The file becomes a link, or gets a content that was never good. */
@@ -161,8 +160,7 @@ void emu_arc(struct emu_exchange *x)
 	else
 		why = emu_azure_identity(x, x->fault->deaf ? no_ids : emu_imds_ids, &id);
 	if (why)
-		emu_reply_json(x, HTTP_BADREQUEST,
-			json_pack("{s:s, s:s}", "error", "invalid_request", "error_description", why));
+		emu_reply_json(x, HTTP_BADREQUEST, json_pack("{s:s, s:s}", "error", "invalid_request", "error_description", why));
 	else
 		emu_imds_hand_out(x, emu_query_get(&x->query, "resource"), &id, true);
 }

@@ -13,12 +13,12 @@ struct emu_app {
 	char *client_id;
 	char *tenant;
 	char *secret;
-	char *certificate;	/* PEM */
-	char *issuer, *subject, *audience;	/* of a federated credential */
-	char *issuer_key;	/* PEM; NULL: the tokens of this emulator itself */
+	char *certificate; /* PEM */
+	char *issuer, *subject, *audience; /* of a federated credential */
+	char *issuer_key; /* PEM; NULL: the tokens of this emulator itself */
 	char *secret_expired;
-	char *chain;		/* trusted by its chain: x5c is needed */
-	char *token_version;	/* "1" or "2": tokens as of that version */
+	char *chain; /* trusted by its chain: x5c is needed */
+	char *token_version; /* "1" or "2": tokens as of that version */
 };
 LIST_HEAD(emu_apps, emu_app);
 
@@ -29,16 +29,16 @@ struct emu_arc_key {
 
 struct emu_azure {
 	struct emu_apps apps;
-	char *seen[EMU_REMEMBERED];	/* the jti of each assertion, a ring */
+	char *seen[EMU_REMEMBERED]; /* the jti of each assertion, a ring */
 	size_t seen_at;
 	char *header_secret;
 	char *arc_dir;
-	struct emu_arc_key arc_keys[EMU_ARC_KEYS];	/* a ring */
+	struct emu_arc_key arc_keys[EMU_ARC_KEYS]; /* a ring */
 	size_t arc_at;
 };
 
 struct emu_azure_identity {
-	const char *kind;	/* the parameter's name; NULL: the system-assigned one */
+	const char *kind; /* the parameter's name; NULL: the system-assigned one */
 	const char *value;
 	char object[64];
 	char client[64];
@@ -46,11 +46,9 @@ struct emu_azure_identity {
 
 /* imds.c */
 /* Which identity do the parameters name? NULL, or what is wrong with them. */
-const char *emu_azure_identity(const struct emu_exchange *x, const char *const names[EMU_AZURE_IDS],
-	struct emu_azure_identity *id);
+const char *emu_azure_identity(const struct emu_exchange *x, const char *const names[EMU_AZURE_IDS], struct emu_azure_identity *id);
 /* A token for it; NULL when the text is none. */
-const struct emu_token *emu_azure_token(
-	struct emu_exchange *x, const char *resource, const struct emu_azure_identity *id);
+const struct emu_token *emu_azure_token(struct emu_exchange *x, const char *resource, const struct emu_azure_identity *id);
 json_t *emu_azure_reply(const struct emu_token *token, const char *resource, const struct emu_azure_identity *id);
 json_t *emu_number_text(time_t number);
 /* The rules for the form of a request to IMDS, which Arc has too. Answers, and returns false, where it breaks one. */

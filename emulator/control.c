@@ -93,6 +93,5 @@ void emu_control(struct emu_exchange *x)
 	if (*allowed)
 		emu_reply_method(x, allowed);
 	else
-		emu_reply_text(x, HTTP_NOTFOUND, "text/plain",
-			"/emulator/ has faults, counters, reset, rotate and rotate-keys\n");
+		emu_reply_text(x, HTTP_NOTFOUND, "text/plain", "/emulator/ has faults, counters, reset, rotate and rotate-keys\n");
 }

@@ -72,9 +72,8 @@ json_t *emu_count_json(const struct emu *emu)
 		const struct emu_counters *c = &emu->counters[i];
 
 		json_object_set_new(all, emu_source_names[i],
-			json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "requests", c->requests, "ok", c->ok, "errors",
-				c->errors, "tokens", c->tokens, "max_concurrent", c->max_concurrent, "violations",
-				c->violations));
+			json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "requests", c->requests, "ok", c->ok, "errors", c->errors, "tokens",
+				c->tokens, "max_concurrent", c->max_concurrent, "violations", c->violations));
 	}
 	return all;
 }

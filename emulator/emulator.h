@@ -39,7 +39,7 @@ enum emu_source {
 /* Texts are NULL and numbers 0 where a fault does not ask for anything. */
 struct emu_fault {
 	long refs;
-	long left;	/* requests it still holds for; 0 means until it is cleared */
+	long left; /* requests it still holds for; 0 means until it is cleared */
 	long status;
 	long delay_ms;
 	long drip_ms;
@@ -58,11 +58,11 @@ struct emu_fault {
 	char *expires;
 	char *issuer;
 	char *alg;
-	long aadsts;	/* Entra: this error */
-	long codes_text;	/* Entra: error_codes as a text */
-	long deaf;	/* Arc: an agent that heeds no identity */
-	char *spelling;	/* App Service: how expires_on is spelled */
-	char *challenge;	/* Arc: what is wrong with it */
+	long aadsts; /* Entra: this error */
+	long codes_text; /* Entra: error_codes as a text */
+	long deaf; /* Arc: an agent that heeds no identity */
+	char *spelling; /* App Service: how expires_on is spelled */
+	char *challenge; /* Arc: what is wrong with it */
 };
 
 struct emu_counters {
@@ -72,7 +72,7 @@ struct emu_counters {
 	json_int_t tokens;
 	json_int_t max_concurrent;
 	json_int_t violations;
-	json_int_t running;	/* not reset: these requests will still end */
+	json_int_t running; /* not reset: these requests will still end */
 };
 
 enum { EMU_RATE_LIMIT = 20, EMU_CONCURRENCY_LIMIT = 5, EMU_PARAMETERS = 32 };
@@ -97,9 +97,9 @@ TAILQ_HEAD(emu_exchanges, emu_exchange);
 struct emu {
 	struct event_base *base;
 	struct evhttp *http;
-	char url[80];	/* http://ADDR:PORT */
-	char *issuer;	/* what tokens and discovery say */
-	long lifetime;	/* 0: each source's own */
+	char url[80]; /* http://ADDR:PORT */
+	char *issuer; /* what tokens and discovery say */
+	long lifetime; /* 0: each source's own */
 	struct emu_keys *keys;
 	struct emu_tokens tokens;
 	size_t token_count;
@@ -109,7 +109,7 @@ struct emu {
 	struct emu_exchanges exchanges;
 	struct emu_fault *faults[EMU_SOURCES];
 	struct emu_counters counters[EMU_SOURCES];
-	int64_t recent[EMU_RATE_LIMIT];	/* when the last IMDS requests came, in ms, a ring */
+	int64_t recent[EMU_RATE_LIMIT]; /* when the last IMDS requests came, in ms, a ring */
 	size_t recent_at;
 };
 
@@ -120,13 +120,13 @@ struct emu_exchange {
 	struct evhttp_request *req;
 	enum emu_source source;
 	void (*handle)(struct emu_exchange *x);
-	void (*then)(struct emu_exchange *x);	/* what the timer calls */
-	struct emu_fault *fault;	/* never NULL */
-	char *path;	/* decoded */
+	void (*then)(struct emu_exchange *x); /* what the timer calls */
+	struct emu_fault *fault; /* never NULL */
+	char *path; /* decoded */
 	struct emu_query query;
 	struct event *timer;
 	struct evbuffer *body;
-	bool refused;	/* over the limits while the fault "enforce" was on */
+	bool refused; /* over the limits while the fault "enforce" was on */
 };
 
 /* server.c */
@@ -149,7 +149,7 @@ bool emu_is_get(const struct emu_exchange *x);
  */
 void emu_reply(struct emu_exchange *x, int status, const char *type, const char *body, size_t length);
 void emu_reply_text(struct emu_exchange *x, int status, const char *type, const char *text);
-void emu_reply_json(struct emu_exchange *x, int status, json_t *json);	/* takes the reference */
+void emu_reply_json(struct emu_exchange *x, int status, json_t *json); /* takes the reference */
 void emu_reply_method(struct emu_exchange *x, const char *allowed);
 
 /* query.c */
@@ -211,11 +211,11 @@ struct emu_token {
 	time_t expires;
 };
 struct emu_wish {
-	const char *key;	/* same key, same token */
-	json_t *claims;	/* without times, issuer and jti; NULL asks for an opaque token */
-	const char *prefix;	/* of an opaque token */
-	long lifetime;	/* the source's own */
-	long margin;	/* a token with less left than this is replaced */
+	const char *key; /* same key, same token */
+	json_t *claims; /* without times, issuer and jti; NULL asks for an opaque token */
+	const char *prefix; /* of an opaque token */
+	long lifetime; /* the source's own */
+	long margin; /* a token with less left than this is replaced */
 };
 /* The token for this wish; good until the next call. NULL when memory ran out. */
 const struct emu_token *emu_token_get(struct emu_exchange *x, const struct emu_wish *wish);
@@ -233,7 +233,7 @@ void emu_reply_token(struct emu_exchange *x, json_t *json, json_t *expires_in, j
 struct emu_google_account {
 	LIST_ENTRY(emu_google_account) link;
 	char *email;
-	char *key;	/* the public one, PEM */
+	char *key; /* the public one, PEM */
 	char *key_id;
 };
 void emu_google_free(struct emu *emu);

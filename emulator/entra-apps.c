@@ -89,7 +89,7 @@ static bool take_fields(struct emu_app *app, const struct emu_query *q, char *me
 	}
 	snprintf(message, size, "client_id is needed; certificate and issuer_key take PEM\n");
 	return app->client_id && *app->client_id && (!app->certificate || emu_jws_key_valid(app->certificate)) &&
-		(!app->issuer_key || emu_jws_key_valid(app->issuer_key));
+	       (!app->issuer_key || emu_jws_key_valid(app->issuer_key));
 }
 
 void emu_entra_app(struct emu_exchange *x)
@@ -194,7 +194,7 @@ static bool is_in_time(const json_t *claims, json_int_t max)
 	json_int_t nbf = json_integer_value(json_object_get(claims, "nbf"));
 
 	return json_is_integer(json_object_get(claims, "exp")) && exp > now - SKEW_SECONDS && nbf <= now + SKEW_SECONDS &&
-		(!max || (nbf && exp - nbf <= max));
+	       (!max || (nbf && exp - nbf <= max));
 }
 
 /* The real one does not count, but a client that signs once and repeats it is to be found out. */
@@ -213,8 +213,7 @@ static bool is_new(struct emu_azure *azure, const char *jti)
 	return true;
 }
 
-static long check_own(struct emu_exchange *x, const struct emu_app *app, const char *jws, const json_t *header,
-	const json_t *claims)
+static long check_own(struct emu_exchange *x, const struct emu_app *app, const char *jws, const json_t *header, const json_t *claims)
 {
 	if (strcmp(text_of(claims, "iss"), app->client_id) != 0 || strcmp(text_of(claims, "sub"), app->client_id) != 0)
 		return 700021;

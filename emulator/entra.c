@@ -25,15 +25,17 @@ static const struct problem {
 	{ 700021, 401, "invalid_client", "Client assertion application identifier doesn't match 'client_id' parameter." },
 	{ 700023, 401, "invalid_client", "Client assertion audience claim does not match Realm issuer." },
 	{ 700024, 401, "invalid_client", "Client assertion is not within its valid time range." },
-	{ 700027, 401, "invalid_client", "The certificate with the identifier used to sign the client assertion is not "
-					 "registered on application." },
+	{ 700027, 401, "invalid_client",
+		"The certificate with the identifier used to sign the client assertion is not "
+		"registered on application." },
 	{ 700211, 400, "invalid_request", "No matching federated identity record found for presented assertion issuer." },
 	{ 700212, 400, "invalid_request", "No matching federated identity record found for presented assertion audience." },
 	{ 700213, 400, "invalid_request", "No matching federated identity record found for presented assertion subject." },
 	{ 50013, 401, "invalid_client", "Assertion failed signature validation." },
 	{ 50027, 400, "invalid_request", "JWT token is invalid or malformed." },
-	{ 900023, 400, "invalid_request", "Specified tenant identifier is neither a valid DNS name, nor a valid external "
-					  "domain." },
+	{ 900023, 400, "invalid_request",
+		"Specified tenant identifier is neither a valid DNS name, nor a valid external "
+		"domain." },
 	{ 90002, 400, "invalid_request", "Tenant not found." },
 	{ 90014, 400, "invalid_request", "The required field is missing from the credential." },
 	{ 90061, 400, "invalid_request", "Request to External OIDC endpoint failed." },
@@ -44,8 +46,7 @@ static const struct problem {
 	{ 9002313, 400, "invalid_request", "Invalid request. Request is malformed or invalid." },
 };
 
-static const char *const names[] = { "grant_type", "client_id", "scope", "client_secret", "client_assertion_type",
-	"client_assertion" };
+static const char *const names[] = { "grant_type", "client_id", "scope", "client_secret", "client_assertion_type", "client_assertion" };
 
 /* What the SDKs send beside the form: who they are, and how they fare. */
 static bool known_name(const char *name)
@@ -54,7 +55,7 @@ static bool known_name(const char *name)
 		if (strcmp(name, names[i]) == 0)
 			return true;
 	return strncmp(name, "x-client-", 9) == 0 || strncmp(name, "x-ms-", 5) == 0 || strcmp(name, "client_info") == 0 ||
-		strcmp(name, "client-request-id") == 0;
+	       strcmp(name, "client-request-id") == 0;
 }
 
 static void fail(struct emu_exchange *x, long number)
@@ -77,8 +78,8 @@ static void fail(struct emu_exchange *x, long number)
 	}
 	emu_reply_json(x, p->status,
 		json_pack("{s:s, s:o, s:o, s:s, s:s, s:s}", "error", p->code, "error_description",
-			json_sprintf("AADSTS%ld: %s Trace ID: %s Correlation ID: %s Timestamp: %s", number, p->text, trace,
-				correlation, stamp),
+			json_sprintf(
+				"AADSTS%ld: %s Trace ID: %s Correlation ID: %s Timestamp: %s", number, p->text, trace, correlation, stamp),
 			"error_codes", codes, "timestamp", stamp, "trace_id", trace, "correlation_id", correlation));
 }
 
@@ -103,7 +104,7 @@ static bool is_strict(const struct emu_exchange *x)
 
 	emu_query_free(&form);
 	return ok && type && strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0 &&
-		(!query || (strncmp(query, "client-request-id=", 18) == 0 && !strchr(query, '&')));
+	       (!query || (strncmp(query, "client-request-id=", 18) == 0 && !strchr(query, '&')));
 }
 
 /* Each thing that a client may get wrong about the form, in the order in which Entra finds it. 0: all is well. */
@@ -173,9 +174,8 @@ static json_t *make_claims(const struct emu_app *app, const char *tenant, const 
 	snprintf(seed, sizeof(seed), "object client_id %s", app->client_id);
 	emu_uuid_of(seed, object);
 	emu_uuid_of(tenant, tid);
-	claims = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "aud",
-		v1 ? json_stringn(scope, length) : json_string(audience), "sub", object, "oid", object, "tid",
-		is_uuid(tenant, strlen(tenant)) ? tenant : tid, v1 ? "appid" : "azp", app->client_id,
+	claims = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:s}", "aud", v1 ? json_stringn(scope, length) : json_string(audience), "sub",
+		object, "oid", object, "tid", is_uuid(tenant, strlen(tenant)) ? tenant : tid, v1 ? "appid" : "azp", app->client_id,
 		v1 ? "appidacr" : "azpacr", "2", "ver", v1 ? "1.0" : "2.0");
 	if (claims && app->token_version)
 		json_object_set_new(claims, "iss",
@@ -184,8 +184,7 @@ static json_t *make_claims(const struct emu_app *app, const char *tenant, const 
 	return claims;
 }
 
-static void hand_out(
-	struct emu_exchange *x, const struct emu_app *app, const char *tenant, const char *scope, size_t length)
+static void hand_out(struct emu_exchange *x, const struct emu_app *app, const char *tenant, const char *scope, size_t length)
 {
 	/* Entra makes a new token for each request. */
 	char *key = emu_random_text(22);
@@ -203,8 +202,7 @@ static void hand_out(
 		return;
 	}
 	left = (json_int_t)(token->expires - token->issued);
-	emu_reply_token(x,
-		json_pack("{s:s, s:I, s:s}", "token_type", "Bearer", "ext_expires_in", left, "access_token", token->text),
+	emu_reply_token(x, json_pack("{s:s, s:I, s:s}", "token_type", "Bearer", "ext_expires_in", left, "access_token", token->text),
 		json_integer(left), NULL);
 }
 

@@ -113,7 +113,7 @@ static void headers(struct emu_exchange *x, const char *type, size_t length)
 	if (x->fault->flavor)
 		flavor = strcmp(x->fault->flavor, "0") == 0 ? NULL : x->fault->flavor;
 	else if (x->fault->html || x->fault->redirect)
-		flavor = NULL;	/* a captive portal answers, not the metadata server */
+		flavor = NULL; /* a captive portal answers, not the metadata server */
 	if (flavor)
 		emu_header_out(x, "Metadata-Flavor", flavor);
 	emu_header_out(x, "Server", "Metadata Server for VM");
@@ -136,8 +136,7 @@ void emu_reply(struct emu_exchange *x, int status, const char *type, const char 
 		length /= 2;
 		emu_header_out(x, "Connection", "close");
 	}
-	if (status == HTTP_NOTMODIFIED || status == HTTP_NOCONTENT ||
-		evhttp_request_get_command(x->req) == EVHTTP_REQ_HEAD)
+	if (status == HTTP_NOTMODIFIED || status == HTTP_NOCONTENT || evhttp_request_get_command(x->req) == EVHTTP_REQ_HEAD)
 		length = 0;
 	headers(x, type, announced);
 	evbuffer_add(x->body, body, length);

@@ -6,8 +6,8 @@
 
 #include "emulator.h"
 
-const char *const emu_source_names[EMU_SOURCES] = { "imds", "metadata", "openid", "jwks",
-	"google_token", "google_iam", "google_sts", "entra", "appservice", "arc", "oauth2" };
+const char *const emu_source_names[EMU_SOURCES] = { "imds", "metadata", "openid", "jwks", "google_token", "google_iam", "google_sts",
+	"entra", "appservice", "arc", "oauth2" };
 
 static const struct parameter {
 	const char *name;
@@ -16,13 +16,13 @@ static const struct parameter {
 	long min;
 	long max;
 } parameters[] = {
-#define NUMBER(member, low, high)                                                                                  \
-	{                                                                                                          \
-#member, offsetof(struct emu_fault, member), false, low, high                                      \
+#define NUMBER(member, low, high) \
+	{ \
+#member, offsetof(struct emu_fault, member), false, low, high \
 	}
-#define TEXT(member)                                                                                               \
-	{                                                                                                          \
-#member, offsetof(struct emu_fault, member), true, 0, 0                                            \
+#define TEXT(member) \
+	{ \
+#member, offsetof(struct emu_fault, member), true, 0, 0 \
 	}
 	{ "count", offsetof(struct emu_fault, left), false, 1, 1000000 },
 	NUMBER(status, 200, 599),
@@ -103,8 +103,7 @@ static void unknown(const char *name, char *message, size_t size)
 		used += (size_t)snprintf(message + used, size - used, " %s", parameters[i].name);
 }
 
-static bool set_number(
-	struct emu_fault *fault, const struct parameter *p, const char *value, char *message, size_t size)
+static bool set_number(struct emu_fault *fault, const struct parameter *p, const char *value, char *message, size_t size)
 {
 	char *end;
 	long number;
@@ -112,8 +111,7 @@ static bool set_number(
 	errno = 0;
 	number = strtol(value, &end, 10);
 	if (end == value || *end || errno || number < p->min || number > p->max) {
-		snprintf(message, size, "%s: \"%.40s\" is not a number from %ld to %ld", p->name, value, p->min,
-			p->max);
+		snprintf(message, size, "%s: \"%.40s\" is not a number from %ld to %ld", p->name, value, p->min, p->max);
 		return false;
 	}
 	*(long *)(void *)((char *)fault + p->offset) = number;
@@ -209,9 +207,8 @@ static void answer_status(struct emu_exchange *x, int status)
 		return;
 	}
 	snprintf(text, sizeof(text), "A fault was set for this source: status %d", status);
-	emu_reply_json(x, status,
-		json_pack("{s:s, s:s}", "error", status < 500 ? "invalid_request" : "server_error",
-			"error_description", text));
+	emu_reply_json(
+		x, status, json_pack("{s:s, s:s}", "error", status < 500 ? "invalid_request" : "server_error", "error_description", text));
 }
 
 bool emu_fault_answer(struct emu_exchange *x)
@@ -232,8 +229,7 @@ bool emu_fault_answer(struct emu_exchange *x)
 	} else if (f->size) {
 		answer_size(x, status, type);
 	} else if (f->html) {
-		emu_reply_text(
-			x, status, type, "<!DOCTYPE html>\n<title>Sign in</title>\n<p>Welcome to our network.\n");
+		emu_reply_text(x, status, type, "<!DOCTYPE html>\n<title>Sign in</title>\n<p>Welcome to our network.\n");
 	} else if (f->status && status != HTTP_OK) {
 		answer_status(x, status);
 	} else {

@@ -56,7 +56,8 @@ static const char *delegates_fault(const json_t *delegates)
 
 	if (delegates && !json_is_array(delegates))
 		return "Invalid value at 'delegates'";
-	json_array_foreach(delegates, i, one) {
+	json_array_foreach(delegates, i, one)
+	{
 		const char *name = json_string_value(one);
 
 		if (!name || strncmp(name, DELEGATE, sizeof(DELEGATE) - 1) != 0 || !strchr(name, '@'))
@@ -71,7 +72,8 @@ static const char *id_fault(const json_t *body)
 	const char *name, *audience = json_string_value(json_object_get(body, "audience"));
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)body, name, value) {
+	json_object_foreach((json_t *)(uintptr_t)body, name, value)
+	{
 		bool flag = strcmp(name, "includeEmail") == 0 || strcmp(name, "useEmailAzp") == 0 ||
 			    strcmp(name, "organizationNumberIncluded") == 0;
 
@@ -91,14 +93,12 @@ static const char *access_fault(const json_t *body, long *life)
 	json_t *value;
 	size_t i;
 
-	json_object_foreach((json_t *)(uintptr_t)body, name, value)
-		if (strcmp(name, "scope") != 0 && strcmp(name, "lifetime") != 0 && strcmp(name, "delegates") != 0)
-			return "Invalid JSON payload received. Unknown name.";
+	json_object_foreach((json_t *)(uintptr_t)body, name,
+		value) if (strcmp(name, "scope") != 0 && strcmp(name, "lifetime") != 0 &&
+			   strcmp(name, "delegates") != 0) return "Invalid JSON payload received. Unknown name.";
 	if (json_array_size(scopes) == 0)
 		return "Scope required.";
-	json_array_foreach(scopes, i, scope)
-		if (!json_is_string(scope) || strpbrk(json_string_value(scope), " ,"))
-			return "Invalid scope";
+	json_array_foreach(scopes, i, scope) if (!json_is_string(scope) || strpbrk(json_string_value(scope), " ,")) return "Invalid scope";
 	if (json_object_get(body, "lifetime") && !lifetime)
 		return "Invalid value at 'lifetime'";
 	*life = lifetime ? strtol(lifetime, &end, 10) : USUAL_LIFE;
@@ -206,8 +206,7 @@ void emu_google_iam(struct emu_exchange *x)
 	if (evhttp_request_get_command(x->req) != EVHTTP_REQ_POST)
 		emu_reply_method(x, "POST");
 	else if (!may_ask(x))
-		refuse(x, 401, "UNAUTHENTICATED",
-			"Request had invalid authentication credentials. Expected OAuth 2 access token.");
+		refuse(x, 401, "UNAUTHENTICATED", "Request had invalid authentication credentials. Expected OAuth 2 access token.");
 	else if (!body || evhttp_uri_get_query(evhttp_request_get_evhttp_uri(x->req)))
 		refuse(x, HTTP_BADREQUEST, "INVALID_ARGUMENT", "Invalid JSON payload received.");
 	else if (!at || strcmp(at, domain) != 0 || strncmp(email, "unknown", 7) == 0)
@@ -272,8 +271,8 @@ static void exchange(struct emu_exchange *x, const char *audience, const char *s
 		token = emu_token_get(x, &wish);
 	if (token)
 		emu_reply_token(x,
-			json_pack("{s:s, s:s, s:s}", "access_token", token->text, "issued_token_type",
-				TYPE "access_token", "token_type", "Bearer"),
+			json_pack("{s:s, s:s, s:s}", "access_token", token->text, "issued_token_type", TYPE "access_token", "token_type",
+				"Bearer"),
 			json_integer((json_int_t)(token->expires - time(NULL))), NULL);
 	else
 		sts_refuse(x, HTTP_INTERNAL, "internal_failure", "out of memory");
@@ -299,8 +298,7 @@ void emu_google_sts(struct emu_exchange *x)
 	else if (!value[1] || strncmp(value[1], POOLS, sizeof(POOLS) - 1) != 0 || !strstr(value[1], "/providers/"))
 		sts_refuse(x, HTTP_BADREQUEST, "invalid_request", "Invalid value for \"audience\".");
 	else if (strstr(value[1], "/unknown"))
-		sts_refuse(x, HTTP_BADREQUEST, "invalid_target",
-			"The target service indicated by the \"audience\" parameters is invalid.");
+		sts_refuse(x, HTTP_BADREQUEST, "invalid_target", "The target service indicated by the \"audience\" parameters is invalid.");
 	else if (!value[2] || !*value[2] || strchr(value[2], ','))
 		sts_refuse(x, HTTP_BADREQUEST, "invalid_request", "Invalid value for \"scope\".");
 	else if (!value[3] || strcmp(value[3], TYPE "access_token") != 0 || !subject_type_good(value[5]))
@@ -308,8 +306,8 @@ void emu_google_sts(struct emu_exchange *x)
 	else if (!options_good(x, workforce))
 		sts_refuse(x, HTTP_BADREQUEST, "invalid_request", "Invalid value for \"options\".");
 	else if (!value[4] || !emu_token_find(x->emu, value[4]))
-		sts_refuse(x, HTTP_BADREQUEST, "invalid_grant",
-			"The subject token is not one of an identity provider that the pool knows.");
+		sts_refuse(
+			x, HTTP_BADREQUEST, "invalid_grant", "The subject token is not one of an identity provider that the pool knows.");
 	else
 		exchange(x, value[1], value[2], value[4]);
 }

@@ -202,13 +202,13 @@ static void hand_out(struct emu_exchange *x, const json_t *claims)
 	const struct emu_token *token = NULL;
 	char *key;
 
-	if (asprintf(&key, "%s %s %s %s", audience ? "identity" : "access", email, subject ? subject : email,
-		    audience ? audience : scope) < 0)
+	if (asprintf(&key, "%s %s %s %s", audience ? "identity" : "access", email, subject ? subject : email, audience ? audience : scope) <
+		0)
 		key = NULL;
 	wish.key = key;
 	if (audience)
-		wish.claims = json_pack("{s:s, s:s, s:s, s:s, s:b}", "aud", audience, "azp", email, "sub", email,
-			"email", email, "email_verified", 1);
+		wish.claims = json_pack(
+			"{s:s, s:s, s:s, s:s, s:b}", "aud", audience, "azp", email, "sub", email, "email", email, "email_verified", 1);
 	if (key && (wish.claims || !audience))
 		token = emu_token_get(x, &wish);
 	if (!token)

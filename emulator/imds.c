@@ -14,8 +14,7 @@ const char *const emu_imds_ids[EMU_AZURE_IDS] = { "client_id", "object_id", "msi
 
 static void bad_request(struct emu_exchange *x, const char *why)
 {
-	emu_reply_json(
-		x, HTTP_BADREQUEST, json_pack("{s:s, s:s}", "error", "invalid_request", "error_description", why));
+	emu_reply_json(x, HTTP_BADREQUEST, json_pack("{s:s, s:s}", "error", "invalid_request", "error_description", why));
 }
 
 static bool is_version(const char *text)
@@ -54,8 +53,7 @@ bool emu_imds_well_formed(struct emu_exchange *x)
 	return false;
 }
 
-const char *emu_azure_identity(const struct emu_exchange *x, const char *const names[EMU_AZURE_IDS],
-	struct emu_azure_identity *id)
+const char *emu_azure_identity(const struct emu_exchange *x, const char *const names[EMU_AZURE_IDS], struct emu_azure_identity *id)
 {
 	char seed[600];
 
@@ -91,8 +89,8 @@ static json_t *claims_for(const char *resource, const struct emu_azure_identity 
 	if (length > tail && strcmp(resource + length - tail, scope) == 0)
 		length -= tail;
 	emu_uuid_of("tenant", tenant);
-	return json_pack("{s:s%, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "aud", resource, length, "sub", id->object,
-		"oid", id->object, "tid", tenant, "azp", id->client, "azpacr", "2", "idtyp", "app", "ver", "2.0");
+	return json_pack("{s:s%, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "aud", resource, length, "sub", id->object, "oid", id->object, "tid",
+		tenant, "azp", id->client, "azpacr", "2", "idtyp", "app", "ver", "2.0");
 }
 
 json_t *emu_number_text(time_t number)
@@ -100,15 +98,13 @@ json_t *emu_number_text(time_t number)
 	return json_sprintf("%lld", (long long)number);
 }
 
-const struct emu_token *emu_azure_token(
-	struct emu_exchange *x, const char *resource, const struct emu_azure_identity *id)
+const struct emu_token *emu_azure_token(struct emu_exchange *x, const char *resource, const struct emu_azure_identity *id)
 {
 	struct emu_wish wish = { .lifetime = LIFETIME, .margin = MARGIN, .prefix = "" };
 	const struct emu_token *token = NULL;
 	char *key;
 
-	if (asprintf(&key, "imds %s=%s %s", id->kind ? id->kind : "system", id->kind ? id->value : "", resource) <
-		0)
+	if (asprintf(&key, "imds %s=%s %s", id->kind ? id->kind : "system", id->kind ? id->value : "", resource) < 0)
 		key = NULL;
 	wish.key = key;
 	wish.claims = claims_for(resource, id);
@@ -121,8 +117,8 @@ const struct emu_token *emu_azure_token(
 
 json_t *emu_azure_reply(const struct emu_token *token, const char *resource, const struct emu_azure_identity *id)
 {
-	return json_pack("{s:s, s:s, s:s, s:s}", "access_token", token->text, "client_id", id->client, "resource", resource,
-		"token_type", "Bearer");
+	return json_pack(
+		"{s:s, s:s, s:s, s:s}", "access_token", token->text, "client_id", id->client, "resource", resource, "token_type", "Bearer");
 }
 
 void emu_imds_hand_out(struct emu_exchange *x, const char *resource, const struct emu_azure_identity *id, bool echo)
@@ -147,8 +143,7 @@ void emu_imds(struct emu_exchange *x)
 	const char *path = x->path + strlen("/metadata"), *why;
 
 	if (strcasecmp(path, "/identity/oauth2/token") != 0 && strcasecmp(path, "/identity/oauth2/token/") != 0) {
-		emu_reply_json(x, HTTP_NOTFOUND,
-			json_pack("{s:s}", "error", "Not found. Only identity/oauth2/token is here."));
+		emu_reply_json(x, HTTP_NOTFOUND, json_pack("{s:s}", "error", "Not found. Only identity/oauth2/token is here."));
 		return;
 	}
 	if (!emu_imds_well_formed(x))

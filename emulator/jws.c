@@ -100,8 +100,8 @@ static unsigned char *ecdsa_der(const unsigned char *flat, size_t size, size_t *
 	return der;
 }
 
-static bool signature_good(EVP_PKEY *key, const char *alg, const char *input, size_t input_length,
-	const unsigned char *signature, size_t length)
+static bool signature_good(
+	EVP_PKEY *key, const char *alg, const char *input, size_t input_length, const unsigned char *signature, size_t length)
 {
 	bool pss = strcmp(alg, "PS256") == 0, ec = strcmp(alg, "ES256") == 0, good = false;
 	EVP_MD_CTX *context = EVP_MD_CTX_new();
@@ -118,8 +118,7 @@ static bool signature_good(EVP_PKEY *key, const char *alg, const char *input, si
 	if (pss && (EVP_PKEY_CTX_set_rsa_padding(padding, RSA_PKCS1_PSS_PADDING) != 1 ||
 			   EVP_PKEY_CTX_set_rsa_pss_saltlen(padding, RSA_PSS_SALTLEN_DIGEST) != 1))
 		goto out;
-	good = EVP_DigestVerify(context, ec ? der : signature, length, (const unsigned char *)input, input_length) ==
-	       1;
+	good = EVP_DigestVerify(context, ec ? der : signature, length, (const unsigned char *)input, input_length) == 1;
 out:
 	OPENSSL_free(der);
 	EVP_MD_CTX_free(context);

@@ -23,7 +23,7 @@ struct key {
 };
 
 struct emu_keys {
-	struct key generation[GENERATIONS][KEY_TYPES];	/* the first one signs */
+	struct key generation[GENERATIONS][KEY_TYPES]; /* the first one signs */
 };
 
 char *emu_base64url(const void *data, size_t length)
@@ -71,10 +71,10 @@ void emu_uuid_of(const char *text, char out[37])
 	uint8_t h[EMU_SHA256];
 
 	emu_sha256(text, h);
-	h[6] = (h[6] & 0x0f) | 0x80;	/* RFC 9562: version 8, made of a hash of one's own choice */
+	h[6] = (h[6] & 0x0f) | 0x80; /* RFC 9562: version 8, made of a hash of one's own choice */
 	h[8] = (h[8] & 0x3f) | 0x80;
-	snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", h[0], h[1], h[2],
-		h[3], h[4], h[5], h[6], h[7], h[8], h[9], h[10], h[11], h[12], h[13], h[14], h[15]);
+	snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", h[0], h[1], h[2], h[3], h[4], h[5], h[6],
+		h[7], h[8], h[9], h[10], h[11], h[12], h[13], h[14], h[15]);
 }
 
 static void key_free(struct key *key)
@@ -161,15 +161,13 @@ static char *number_of(const EVP_PKEY *pkey, const char *parameter, int width)
 static json_t *jwk_of(const struct key *key, int type)
 {
 	bool rsa = type == RSA_KEY;
-	char *first =
-		number_of(key->pkey, rsa ? OSSL_PKEY_PARAM_RSA_N : OSSL_PKEY_PARAM_EC_PUB_X, rsa ? 0 : P256_BYTES);
-	char *second =
-		number_of(key->pkey, rsa ? OSSL_PKEY_PARAM_RSA_E : OSSL_PKEY_PARAM_EC_PUB_Y, rsa ? 0 : P256_BYTES);
+	char *first = number_of(key->pkey, rsa ? OSSL_PKEY_PARAM_RSA_N : OSSL_PKEY_PARAM_EC_PUB_X, rsa ? 0 : P256_BYTES);
+	char *second = number_of(key->pkey, rsa ? OSSL_PKEY_PARAM_RSA_E : OSSL_PKEY_PARAM_EC_PUB_Y, rsa ? 0 : P256_BYTES);
 	json_t *jwk = NULL;
 
 	if (first && second)
-		jwk = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "kty", rsa ? "RSA" : "EC", "kid", key->kid, "use",
-			"sig", "alg", rsa ? "RS256" : "ES256", rsa ? "n" : "x", first, rsa ? "e" : "y", second);
+		jwk = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "kty", rsa ? "RSA" : "EC", "kid", key->kid, "use", "sig", "alg",
+			rsa ? "RS256" : "ES256", rsa ? "n" : "x", first, rsa ? "e" : "y", second);
 	if (jwk && !rsa)
 		json_object_set_new(jwk, "crv", json_string("P-256"));
 	free(first);

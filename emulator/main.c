@@ -25,40 +25,39 @@ struct options {
 	const char *arc_dir;
 };
 
-static const char help[] =
-	"Usage: " NAME " [--listen ADDR:PORT] [--port-file FILE] [--lifetime SECONDS] [--issuer URL]\n"
-	"A cloud on this machine, for trying things out and for tests.\n"
-	"\n"
-	"  --listen ADDR:PORT   where to listen, loopback only (127.0.0.1:8791); port 0 takes a free one\n"
-	"  --port-file FILE     write the port there when ready\n"
-	"  --lifetime SECONDS   life of each token (Azure 86400, Google 3600)\n"
-	"  --issuer URL         what tokens and discovery name as their issuer (http://ADDR:PORT)\n"
-	"  --arc-dir DIR        be a machine of Azure Arc, not a virtual machine; its keys lie there\n"
-	"  --help, --version    print this or the version, and end\n"
-	"\n"
-	"GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=R    Azure; header Metadata: true\n"
-	"GET /computeMetadata/v1/instance/service-accounts/default/identity?audience=A    Google; header\n"
-	"    Metadata-Flavor: Google; also /token, /email, /aliases, /scopes, ?recursive=true\n"
-	"GET /.well-known/openid-configuration, GET /jwks    to verify what was handed out\n"
-	"POST /token, POST /v1/token, POST /v1/projects/-/serviceAccounts/EMAIL:generateIdToken    Google's public\n"
-	"    endpoints; POST /emulator/google-accounts makes a key known\n"
-	"POST /oauth2/token    any OAuth 2.0 provider; POST /emulator/clients makes a client known\n"
-	"\n"
-	"GET    /emulator/counters      what was asked so far, per source\n"
-	"POST   /emulator/rotate        every source hands out new tokens from now on\n"
-	"POST   /emulator/rotate-keys   new signing keys; the ones before stay in /jwks\n"
-	"POST   /emulator/reset         counters to zero, no faults\n"
-	"DELETE /emulator/faults        no faults\n"
-	"POST   /emulator/faults        set the fault of one source, in the query or as a form:\n"
-	"  path=imds|metadata|openid|jwks   whose (always needed)\n"
-	"  count=N            for the next N requests; until cleared without it\n"
-	"  status=N retry_after=TEXT body=TEXT html=1 redirect=URL size=BYTES    another reply\n"
-	"  delay_ms=N drip_ms=N truncate=1 flavor=0|NAME    the same reply, badly delivered\n"
-	"  expires=JSON|absent opaque=1 token_bytes=N lifetime=S issuer=URL alg=RS256|ES256 newline=1\n"
-	"                     another token\n"
-	"  enforce=1          429 above 20 requests a second or 5 at once (imds)\n"
-	"\n"
-	"keyfob-emulator(1) has an example of each.\n";
+static const char help[] = "Usage: " NAME " [--listen ADDR:PORT] [--port-file FILE] [--lifetime SECONDS] [--issuer URL]\n"
+			   "A cloud on this machine, for trying things out and for tests.\n"
+			   "\n"
+			   "  --listen ADDR:PORT   where to listen, loopback only (127.0.0.1:8791); port 0 takes a free one\n"
+			   "  --port-file FILE     write the port there when ready\n"
+			   "  --lifetime SECONDS   life of each token (Azure 86400, Google 3600)\n"
+			   "  --issuer URL         what tokens and discovery name as their issuer (http://ADDR:PORT)\n"
+			   "  --arc-dir DIR        be a machine of Azure Arc, not a virtual machine; its keys lie there\n"
+			   "  --help, --version    print this or the version, and end\n"
+			   "\n"
+			   "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=R    Azure; header Metadata: true\n"
+			   "GET /computeMetadata/v1/instance/service-accounts/default/identity?audience=A    Google; header\n"
+			   "    Metadata-Flavor: Google; also /token, /email, /aliases, /scopes, ?recursive=true\n"
+			   "GET /.well-known/openid-configuration, GET /jwks    to verify what was handed out\n"
+			   "POST /token, POST /v1/token, POST /v1/projects/-/serviceAccounts/EMAIL:generateIdToken    Google's public\n"
+			   "    endpoints; POST /emulator/google-accounts makes a key known\n"
+			   "POST /oauth2/token    any OAuth 2.0 provider; POST /emulator/clients makes a client known\n"
+			   "\n"
+			   "GET    /emulator/counters      what was asked so far, per source\n"
+			   "POST   /emulator/rotate        every source hands out new tokens from now on\n"
+			   "POST   /emulator/rotate-keys   new signing keys; the ones before stay in /jwks\n"
+			   "POST   /emulator/reset         counters to zero, no faults\n"
+			   "DELETE /emulator/faults        no faults\n"
+			   "POST   /emulator/faults        set the fault of one source, in the query or as a form:\n"
+			   "  path=imds|metadata|openid|jwks   whose (always needed)\n"
+			   "  count=N            for the next N requests; until cleared without it\n"
+			   "  status=N retry_after=TEXT body=TEXT html=1 redirect=URL size=BYTES    another reply\n"
+			   "  delay_ms=N drip_ms=N truncate=1 flavor=0|NAME    the same reply, badly delivered\n"
+			   "  expires=JSON|absent opaque=1 token_bytes=N lifetime=S issuer=URL alg=RS256|ES256 newline=1\n"
+			   "                     another token\n"
+			   "  enforce=1          429 above 20 requests a second or 5 at once (imds)\n"
+			   "\n"
+			   "keyfob-emulator(1) has an example of each.\n";
 
 static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -103,8 +102,7 @@ static bool parse_listen(const char *text, struct options *o)
 		length -= 2;
 	}
 	if (length == 0 || length >= sizeof(o->address) || !parse_number(colon + 1, 0, 65535, &port)) {
-		complain(
-			"--listen: \"%s\" is not ADDR:PORT; write 127.0.0.1:%d or 127.0.0.1:0", text, DEFAULT_PORT);
+		complain("--listen: \"%s\" is not ADDR:PORT; write 127.0.0.1:%d or 127.0.0.1:0", text, DEFAULT_PORT);
 		return false;
 	}
 	memcpy(o->address, text, length);
@@ -239,8 +237,7 @@ static bool start(struct emu *emu, const struct options *o)
 		return false;
 	}
 	if (!emu_server_start(emu, o->address, o->port)) {
-		complain("cannot listen on %s port %u: %s; choose another with --listen", o->address, o->port,
-			strerror(errno));
+		complain("cannot listen on %s port %u: %s; choose another with --listen", o->address, o->port, strerror(errno));
 		return false;
 	}
 	emu->issuer = strdup(o->issuer ? o->issuer : emu->url);
@@ -278,8 +275,8 @@ static int serve(struct emu *emu, const char *port_file)
 	struct event *interrupt = evsignal_new(emu->base, SIGINT, on_signal, emu->base);
 	int result = EXIT_FAILURE;
 
-	if (term && interrupt && event_add(term, NULL) == 0 && event_add(interrupt, NULL) == 0 &&
-		announce(emu, port_file) && event_base_dispatch(emu->base) == 0)
+	if (term && interrupt && event_add(term, NULL) == 0 && event_add(interrupt, NULL) == 0 && announce(emu, port_file) &&
+		event_base_dispatch(emu->base) == 0)
 		result = EXIT_SUCCESS;
 	if (term)
 		event_free(term);

@@ -53,9 +53,9 @@ static void not_found(struct emu_exchange *x)
 
 static json_t *engine_claims(bool licenses)
 {
-	json_t *engine = json_pack("{s:s, s:s, s:i, s:s, s:I, s:s}", "instance_id", "4600000000000000001",
-		"instance_name", "emulator", "instance_creation_timestamp", 1700000000, "project_id", PROJECT,
-		"project_number", (json_int_t)460000000001, "zone", "europe-west6-a");
+	json_t *engine = json_pack("{s:s, s:s, s:i, s:s, s:I, s:s}", "instance_id", "4600000000000000001", "instance_name", "emulator",
+		"instance_creation_timestamp", 1700000000, "project_id", PROJECT, "project_number", (json_int_t)460000000001, "zone",
+		"europe-west6-a");
 
 	if (licenses)
 		json_object_set_new(engine, "license_id", json_pack("[s]", "4600000000000000009"));
@@ -227,7 +227,7 @@ void emu_metadata(struct emu_exchange *x)
 		emu_reply_method(x, "GET");
 	else if (emu_header_in(x, "X-Forwarded-For"))
 		fail(x, 403, "X-Forwarded-For is not accepted\n");
-	else if (strcmp(x->path, "/") == 0)	/* needs no header: clients detect the server by it */
+	else if (strcmp(x->path, "/") == 0) /* needs no header: clients detect the server by it */
 		plain_text(x, "computeMetadata/\n");
 	else if (!flavor || strcmp(flavor, "Google") != 0)
 		fail(x, 403, "Missing Metadata-Flavor:Google header\n");

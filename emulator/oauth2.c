@@ -11,8 +11,8 @@
 
 enum { LIFETIME = 3600, MAX_ASSERTION_SECONDS = 600, CLOCK_SKEW = 5, MAX_JTIS = 4096, UNAUTHORIZED = 401 };
 
-static const char *const names[] = { "grant_type", "client_id", "client_secret", "client_assertion_type",
-	"client_assertion", "scope", "audience", "resource" };
+static const char *const names[] = { "grant_type", "client_id", "client_secret", "client_assertion_type", "client_assertion", "scope",
+	"audience", "resource" };
 
 struct jti {
 	LIST_ENTRY(jti) link;
@@ -22,9 +22,9 @@ struct jti {
 struct emu_client {
 	LIST_ENTRY(emu_client) link;
 	char *id;
-	char *secret;	/* NULL: none */
-	char *key;	/* the public one, PEM; NULL: none */
-	char *key_id;	/* what an assertion must name; NULL: anything */
+	char *secret; /* NULL: none */
+	char *key; /* the public one, PEM; NULL: none */
+	char *key_id; /* what an assertion must name; NULL: anything */
 	LIST_HEAD(, jti) jtis;
 	size_t jti_count;
 };
@@ -86,8 +86,7 @@ void emu_oauth2_client(struct emu_exchange *x)
 	struct emu_client *client = id ? find_client(x->emu, id) : NULL;
 
 	if (!id || !*id || (!secret && !key) || (key && !emu_jws_key_valid(key))) {
-		emu_reply_text(x, HTTP_BADREQUEST, "text/plain",
-			"client_id, and secret or key (a public key in PEM), maybe key_id\n");
+		emu_reply_text(x, HTTP_BADREQUEST, "text/plain", "client_id, and secret or key (a public key in PEM), maybe key_id\n");
 		return;
 	}
 	if (client) {
@@ -217,8 +216,7 @@ static bool is_text(const json_t *object, const char *name, const char *wanted)
 	return text && strcmp(text, wanted) == 0;
 }
 
-static const char *check_claims(const struct emu_exchange *x, struct emu_client *client, const json_t *header,
-	const json_t *claims)
+static const char *check_claims(const struct emu_exchange *x, struct emu_client *client, const json_t *header, const json_t *claims)
 {
 	const char *audience = json_string_value(json_object_get(claims, "aud"));
 	const char *jti = json_string_value(json_object_get(claims, "jti"));
@@ -277,8 +275,7 @@ static const char *check_client(const struct emu_exchange *x, const struct emu_c
 		return check_assertion(x, id, found);
 	client = id ? find_client(x->emu, id) : NULL;
 	*found = client;
-	return client && client->secret && strcmp(client->secret, secret) == 0
-		       ? NULL : "The client is not known, or its secret is another";
+	return client && client->secret && strcmp(client->secret, secret) == 0 ? NULL : "The client is not known, or its secret is another";
 }
 
 /* --- the answer --------------------------------------------------------------- */
@@ -295,8 +292,8 @@ static void hand_out(struct emu_exchange *x, const struct emu_client *client)
 	if (asprintf(&key, "oauth2 %s %s %s", client->id, aud, scope ? scope : "") < 0)
 		key = NULL;
 	wish.key = key;
-	wish.claims = json_pack("{s:s, s:s, s:s, s:s}", "aud", aud, "sub", client->id, "client_id", client->id, "scope",
-		scope ? scope : "");
+	wish.claims =
+		json_pack("{s:s, s:s, s:s, s:s}", "aud", aud, "sub", client->id, "client_id", client->id, "scope", scope ? scope : "");
 	if (key && wish.claims)
 		token = emu_token_get(x, &wish);
 	if (token)

@@ -35,8 +35,7 @@ void emu_jwks(struct emu_exchange *x)
 	jwks = emu_keys_jwks(x->emu->keys);
 	text = jwks ? json_dumps(jwks, JSON_COMPACT) : NULL;
 	emu_sha256(text ? text : "", hash);
-	snprintf(etag, sizeof(etag), "\"%02x%02x%02x%02x%02x%02x\"", hash[0], hash[1], hash[2], hash[3], hash[4],
-		hash[5]);
+	snprintf(etag, sizeof(etag), "\"%02x%02x%02x%02x%02x%02x\"", hash[0], hash[1], hash[2], hash[3], hash[4], hash[5]);
 	emu_header_out(x, "ETag", etag);
 	if (known && strcmp(known, etag) == 0)
 		emu_reply_text(x, HTTP_NOTMODIFIED, "application/json", "");

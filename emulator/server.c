@@ -20,8 +20,7 @@ static bool ends_with(const char *text, const char *end)
 
 static void not_found(struct emu_exchange *x)
 {
-	emu_reply_text(
-		x, HTTP_NOTFOUND, "text/plain", "nothing here; keyfob-emulator --help lists what there is\n");
+	emu_reply_text(x, HTTP_NOTFOUND, "text/plain", "nothing here; keyfob-emulator --help lists what there is\n");
 }
 
 static void route(struct emu_exchange *x)
@@ -134,11 +133,9 @@ static struct evconnlistener *listen_on(struct emu *emu, const char *address, ui
 	unsigned int flags = LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_CLOSE_ON_FREE;
 
 	if (inet_pton(AF_INET, address, &in4.sin_addr) == 1)
-		return evconnlistener_new_bind(
-			emu->base, NULL, NULL, flags, BACKLOG, (struct sockaddr *)&in4, sizeof(in4));
+		return evconnlistener_new_bind(emu->base, NULL, NULL, flags, BACKLOG, (struct sockaddr *)&in4, sizeof(in4));
 	if (inet_pton(AF_INET6, address, &in6.sin6_addr) == 1)
-		return evconnlistener_new_bind(
-			emu->base, NULL, NULL, flags, BACKLOG, (struct sockaddr *)&in6, sizeof(in6));
+		return evconnlistener_new_bind(emu->base, NULL, NULL, flags, BACKLOG, (struct sockaddr *)&in6, sizeof(in6));
 	return NULL;
 }
 
@@ -149,8 +146,7 @@ bool emu_server_start(struct emu *emu, const char *address, uint16_t port)
 	if (!listener)
 		return false;
 	emu->http = evhttp_new(emu->base);
-	if (!emu->http || !name_self(emu, evconnlistener_get_fd(listener)) ||
-		!evhttp_bind_listener(emu->http, listener)) {
+	if (!emu->http || !name_self(emu, evconnlistener_get_fd(listener)) || !evhttp_bind_listener(emu->http, listener)) {
 		evconnlistener_free(listener);
 		return false;
 	}

@@ -36,8 +36,8 @@ static char *full_key(const struct emu_exchange *x, const struct emu_wish *wish)
 	const struct emu_fault *f = x->fault;
 	char *key;
 
-	if (asprintf(&key, "%d %ld %ld %s %s %s", wants_opaque(f), f->token_bytes, f->lifetime,
-		    f->alg ? f->alg : "", f->issuer ? f->issuer : "", wish->key) < 0)
+	if (asprintf(&key, "%d %ld %ld %s %s %s", wants_opaque(f), f->token_bytes, f->lifetime, f->alg ? f->alg : "",
+		    f->issuer ? f->issuer : "", wish->key) < 0)
 		return NULL;
 	return key;
 }
@@ -86,8 +86,7 @@ static char *make_opaque(const struct emu_exchange *x, const char *prefix)
 
 static char *pad(const struct emu_exchange *x, json_t *claims, char *text)
 {
-	size_t wanted = (size_t)x->fault->token_bytes,
-	       more = wanted > strlen(text) ? (wanted - strlen(text)) / 4 * 3 : 0;
+	size_t wanted = (size_t)x->fault->token_bytes, more = wanted > strlen(text) ? (wanted - strlen(text)) / 4 * 3 : 0;
 	const size_t around = strlen(",\"padding\":\"\"");
 	char *filler;
 
@@ -185,8 +184,8 @@ void emu_reply_token(struct emu_exchange *x, json_t *json, json_t *expires_in, j
 	/* The text is whatever the fault says, valid JSON or not, so it is put in by hand. */
 	text = json_dumps(json, JSON_COMPACT);
 	json_decref(json);
-	if (text && asprintf(&whole, "{\"expires_in\":%s,%s%s%s%s", given, also ? "\"expires_on\":" : "",
-			    also ? given : "", also ? "," : "", text + 1) < 0)
+	if (text && asprintf(&whole, "{\"expires_in\":%s,%s%s%s%s", given, also ? "\"expires_on\":" : "", also ? given : "",
+			    also ? "," : "", text + 1) < 0)
 		whole = NULL;
 	emu_reply_text(x, whole ? HTTP_OK : HTTP_INTERNAL, "application/json; charset=utf-8", whole ? whole : "{}");
 	free(text);

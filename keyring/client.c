@@ -13,8 +13,8 @@
 #include "keyring/keyctl.h"
 #include "keyring/keyfob.h"
 
-#define OVERFLOW_UID 65534	/* user_namespaces(7) */
-#define CONNECT_TIMEOUT 2	/* seconds; a listening broker accepts at once */
+#define OVERFLOW_UID 65534 /* user_namespaces(7) */
+#define CONNECT_TIMEOUT 2 /* seconds; a listening broker accepts at once */
 
 static const char *chosen_socket;
 
@@ -59,7 +59,7 @@ static int connect_broker(const char *path, char *message, size_t size)
 		return KEYFOB_EBROKER;
 	}
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
-	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		snprintf(message, size, "cannot reach the broker at %s: %s", path, strerror(errno));
 	} else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || !is_brokers(peer.uid)) {
 		snprintf(message, size, "%s belongs to a stranger (uid %u), not to the broker", path, peer.uid);
@@ -100,8 +100,8 @@ int client_read_reply(const struct buffer *reply, struct reader *r, char *messag
 	return read_error(version == WIRE_VERSION ? code : UINT8_MAX, r, message, size);
 }
 
-int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r,
-	char *message, size_t size)
+int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r, char *message,
+	size_t size)
 {
 	struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
 	struct buffer request;

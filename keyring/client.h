@@ -20,8 +20,8 @@ void client_set_socket(const char *path);
  * Returns 0 with r at the reply's fields, inside reply; or a negative enum
  * keyfob_error, with a line for people in message ("" when there is none).
  */
-int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r,
-	char *message, size_t size);
+int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r, char *message,
+	size_t size);
 
 /* Read the head of a reply frame. Returns as client_call() does. */
 int client_read_reply(const struct buffer *reply, struct reader *r, char *message, size_t size);

@@ -92,7 +92,10 @@ bool key_record_parse(const char *text, size_t length, struct key_record *record
 	memcpy(copy, text, length);
 	copy[length] = 0;
 	memset(record, 0, sizeof(*record));
-	return sscanf(copy, "v1 serial=%d expires=%" SCNu64 " refresh=%" SCNu64 " fingerprint=%8[0-9a-f] previous=%d:%" SCNu64 " broker=%107[^\n]%n",
-		       &record->serial, &record->expires, &record->refresh, record->fingerprint, &record->previous, &record->previous_expires,
-		       record->broker, &used) == 7 && (size_t)used == length;
+	return sscanf(copy,
+		       "v1 serial=%d expires=%" SCNu64 " refresh=%" SCNu64 " fingerprint=%8[0-9a-f] previous=%d:%" SCNu64
+		       " broker=%107[^\n]%n",
+		       &record->serial, &record->expires, &record->refresh, record->fingerprint, &record->previous,
+		       &record->previous_expires, record->broker, &used) == 7 &&
+	       (size_t)used == length;
 }

@@ -14,23 +14,23 @@
 #include "common/buffer.h"
 #include "common/wire.h"
 
-#define KEY_RING "keyfob"		/* in a user's persistent keyring */
-#define KEY_TOKEN_PREFIX "keyfob:"	/* + credential: the token's bytes and nothing else */
-#define KEY_INFO_PREFIX "keyfob-info:"	/* + credential: struct key_record as text */
+#define KEY_RING "keyfob" /* in a user's persistent keyring */
+#define KEY_TOKEN_PREFIX "keyfob:" /* + credential: the token's bytes and nothing else */
+#define KEY_INFO_PREFIX "keyfob-info:" /* + credential: struct key_record as text */
 #define KEY_NAME_SIZE (sizeof(KEY_INFO_PREFIX) + WIRE_NAME_MAX)
 
-#define KEY_BROKER_SIZE 108		/* sun_path, see unix(7) */
+#define KEY_BROKER_SIZE 108 /* sun_path, see unix(7) */
 
 /* The possessor may look, read and search (and link a token), the owner, root, may all; nobody else anything. */
 #define KEY_TOKEN_PERM 0x1b3f0000u
 #define KEY_RING_PERM 0x0b3f0000u
-#define KEY_ROOT_PERM 0x3f3f0000u	/* the broker's own: a default mask cannot be read from another session */
+#define KEY_ROOT_PERM 0x3f3f0000u /* the broker's own: a default mask cannot be read from another session */
 
 struct key_description {
 	char type[32];
 	uid_t uid;
 	uint32_t perm;
-	char name[KEY_NAME_SIZE + 192];	/* cut: no name of ours is longer */
+	char name[KEY_NAME_SIZE + 192]; /* cut: no name of ours is longer */
 };
 
 /*
@@ -40,12 +40,12 @@ struct key_description {
  */
 struct key_record {
 	key_serial_t serial;
-	uint64_t expires;		/* epoch seconds */
-	uint64_t refresh;		/* when the broker means to renew it */
+	uint64_t expires; /* epoch seconds */
+	uint64_t refresh; /* when the broker means to renew it */
 	char fingerprint[9];
-	key_serial_t previous;		/* 0: none */
+	key_serial_t previous; /* 0: none */
 	uint64_t previous_expires;
-	char broker[KEY_BROKER_SIZE];	/* the socket of the broker that wrote it: there may be another, with a credential of that name */
+	char broker[KEY_BROKER_SIZE]; /* the socket of the broker that wrote it: there may be another, with a credential of that name */
 };
 
 /* In another user namespace the kernel shows ids that are not those of the broker's world. */

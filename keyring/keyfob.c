@@ -12,7 +12,7 @@
 #include "keyring/client.h"
 #include "keyring/lookup.h"
 
-#define GET_TIMEOUT_MS 35000	/* the broker answers within 30 s */
+#define GET_TIMEOUT_MS 35000 /* the broker answers within 30 s */
 #define CALL_TIMEOUT_MS 5000
 
 struct keyfob_token {
@@ -31,9 +31,9 @@ struct remembered {
 
 struct keyfob {
 	pthread_mutex_t lock;
-	pid_t pid;		/* whose lookup and tokens these are */
+	pid_t pid; /* whose lookup and tokens these are */
 	uid_t euid;
-	bool is_stale;		/* another process filled this in */
+	bool is_stale; /* another process filled this in */
 	struct lookup lookup;
 	struct remembered *tokens;
 	char message[WIRE_TEXT_MAX];
@@ -285,16 +285,27 @@ size_t keyfob_message(struct keyfob *kf, char *text, size_t size)
 const char *keyfob_strerror(int error)
 {
 	switch (error) {
-	case 0: return "no error";
-	case KEYFOB_EFAIL: return "failed";
-	case KEYFOB_EINVAL: return "invalid argument";
-	case KEYFOB_ENOCRED: return "no such credential";
-	case KEYFOB_EDENIED: return "not allowed to have this credential";
-	case KEYFOB_EPROVIDER: return "the provider refused";
-	case KEYFOB_EBROKER: return "the broker is out of reach";
-	case KEYFOB_EREFUSED: return "the token was refused";
-	case KEYFOB_EAGAIN: return "temporarily unavailable, try again";
-	case KEYFOB_ENOMEM: return "out of memory";
-	default: return "unknown error";
+	case 0:
+		return "no error";
+	case KEYFOB_EFAIL:
+		return "failed";
+	case KEYFOB_EINVAL:
+		return "invalid argument";
+	case KEYFOB_ENOCRED:
+		return "no such credential";
+	case KEYFOB_EDENIED:
+		return "not allowed to have this credential";
+	case KEYFOB_EPROVIDER:
+		return "the provider refused";
+	case KEYFOB_EBROKER:
+		return "the broker is out of reach";
+	case KEYFOB_EREFUSED:
+		return "the token was refused";
+	case KEYFOB_EAGAIN:
+		return "temporarily unavailable, try again";
+	case KEYFOB_ENOMEM:
+		return "out of memory";
+	default:
+		return "unknown error";
 	}
 }

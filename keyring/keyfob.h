@@ -20,19 +20,19 @@ extern "C" {
 
 /* What a call that failed returns. The numbers, negated, are the exit codes of keyfob(1). */
 enum keyfob_error {
-	KEYFOB_EFAIL = -1,	/* something else; errno(3) of the failing call may say what */
-	KEYFOB_EINVAL = -2,	/* an argument is not what it must be */
-	KEYFOB_ENOCRED = -3,	/* no credential has that name */
-	KEYFOB_EDENIED = -4,	/* the caller may not have that credential */
-	KEYFOB_EPROVIDER = -5,	/* the provider refused, and would again */
-	KEYFOB_EBROKER = -6,	/* no token in the keyring, and the broker is out of reach */
-	KEYFOB_EREFUSED = -7,	/* a token was refused (verification) */
-	KEYFOB_EAGAIN = -8,	/* no token right now; try again later */
+	KEYFOB_EFAIL = -1, /* something else; errno(3) of the failing call may say what */
+	KEYFOB_EINVAL = -2, /* an argument is not what it must be */
+	KEYFOB_ENOCRED = -3, /* no credential has that name */
+	KEYFOB_EDENIED = -4, /* the caller may not have that credential */
+	KEYFOB_EPROVIDER = -5, /* the provider refused, and would again */
+	KEYFOB_EBROKER = -6, /* no token in the keyring, and the broker is out of reach */
+	KEYFOB_EREFUSED = -7, /* a token was refused (verification) */
+	KEYFOB_EAGAIN = -8, /* no token right now; try again later */
 	KEYFOB_ENOMEM = -9,
 };
 
-struct keyfob;		/* a handle; any number of threads may share one */
-struct keyfob_token;	/* a token, owned by who got it */
+struct keyfob; /* a handle; any number of threads may share one */
+struct keyfob_token; /* a token, owned by who got it */
 
 /*
  * Make a handle. Opens nothing and asks nobody. The socket is the one named in the

@@ -57,7 +57,8 @@ static bool is_genuine(key_serial_t key, const char *type, const char *name, uin
 {
 	struct key_description d;
 
-	return key_describe(key, &d) == 0 && d.uid == BROKER_UID && d.perm == perm && strcmp(d.type, type) == 0 && strcmp(d.name, name) == 0;
+	return key_describe(key, &d) == 0 && d.uid == BROKER_UID && d.perm == perm && strcmp(d.type, type) == 0 &&
+	       strcmp(d.name, name) == 0;
 }
 
 /*

@@ -8,9 +8,9 @@
 #include "keyring/keyctl.h"
 
 struct lookup {
-	const char *broker;	/* socket of the broker that is meant; another's tokens are passed by */
-	key_serial_t ring;	/* the caller's own, owned by the broker; 0: not looked for */
-	bool unsupported;	/* no keyring here: do not ask again */
+	const char *broker; /* socket of the broker that is meant; another's tokens are passed by */
+	key_serial_t ring; /* the caller's own, owned by the broker; 0: not looked for */
+	bool unsupported; /* no keyring here: do not ask again */
 };
 
 struct lookup_hit {

@@ -124,7 +124,8 @@ bool store_quota(const struct store *s, struct store_quota *quota)
 	if (length <= 0)
 		return false;
 	text[length] = 0;
-	return sscanf(text, " %u: %*u %*u/%*u %lu/%lu %lu/%lu", &uid, &quota->keys, &quota->max_keys, &quota->bytes, &quota->max_bytes) == 5 &&
+	return sscanf(text, " %u: %*u %*u/%*u %lu/%lu %lu/%lu", &uid, &quota->keys, &quota->max_keys, &quota->bytes, &quota->max_bytes) ==
+		       5 &&
 	       uid == 0;
 }
 

@@ -26,13 +26,13 @@
 
 #include "keyring/keyctl.h"
 
-#define STORE_ASKERS_MAX 2000	/* who asked for one credential; each is 12 bytes of a key's 32,767 */
+#define STORE_ASKERS_MAX 2000 /* who asked for one credential; each is 12 bytes of a key's 32,767 */
 
 struct store {
 	key_serial_t anchor;
 	char name[160];
-	int quota_fd;		/* /proc/key-users; -1: not known, so not watched */
-	int64_t quota_read;	/* when, in seconds of CLOCK_MONOTONIC */
+	int quota_fd; /* /proc/key-users; -1: not known, so not watched */
+	int64_t quota_read; /* when, in seconds of CLOCK_MONOTONIC */
 	bool quota_full;
 };
 
@@ -43,11 +43,11 @@ struct store_quota {
 
 /* What the broker must know of a token besides its bytes. */
 struct store_record {
-	uint64_t fetched, expires, refresh;	/* epoch seconds */
-	uint8_t kind;				/* enum keyfob_kind */
+	uint64_t fetched, expires, refresh; /* epoch seconds */
+	uint8_t kind; /* enum keyfob_kind */
 	char fingerprint[9];
 	char issuer[257], audience[257], subject[257];
-	char *definition;			/* what it was fetched by; owned, see store_record_free() */
+	char *definition; /* what it was fetched by; owned, see store_record_free() */
 };
 
 struct store_asker {

@@ -21,7 +21,7 @@
 
 struct assertion_key {
 	EVP_PKEY *pkey;
-	STACK_OF(X509) *certificates;	/* leaf first */
+	STACK_OF(X509) * certificates; /* leaf first */
 };
 
 void assertion_key_free(struct assertion_key *key)
@@ -59,7 +59,7 @@ static bool check_pkey(const EVP_PKEY *pkey, char *why, size_t size)
 	if (!EVP_PKEY_is_a(pkey, "EC"))
 		return fail(why, size, "the key is neither RSA nor EC");
 	if (EVP_PKEY_get_utf8_string_param(pkey, "group", group, sizeof(group), NULL) == 1 &&
-	    (strcmp(group, "prime256v1") == 0 || strcmp(group, "P-256") == 0))
+		(strcmp(group, "prime256v1") == 0 || strcmp(group, "P-256") == 0))
 		return true;
 	return fail(why, size, "the EC key is not on the curve P-256");
 }
@@ -144,8 +144,7 @@ struct assertion_key *assertion_key_pem(const char *pem, size_t length, char *wh
 	return finish(key, read_pem(key, pem, length, why, size), why, size);
 }
 
-static bool read_pkcs12(struct assertion_key *key, const char *der, size_t length, const char *password, char *why,
-			size_t size)
+static bool read_pkcs12(struct assertion_key *key, const char *der, size_t length, const char *password, char *why, size_t size)
 {
 	const unsigned char *at = (const unsigned char *)der;
 	PKCS12 *box = d2i_PKCS12(NULL, &at, (long)length);
@@ -280,8 +279,7 @@ static bool set_padding(EVP_PKEY_CTX *ctx, const char *alg)
 {
 	if (strcmp(alg, "PS256") != 0)
 		return true;
-	return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) == 1 &&
-	       EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, EVP_sha256()) == 1 &&
+	return EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING) == 1 && EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, EVP_sha256()) == 1 &&
 	       EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, RSA_PSS_SALTLEN_DIGEST) == 1;
 }
 
@@ -297,8 +295,7 @@ static bool put_raw_signature(struct buffer *out, const unsigned char *der, size
 	return ok && put_base64url(out, raw, sizeof(raw));
 }
 
-static bool put_signature(const struct assertion_key *key, const char *alg, const void *data, size_t length,
-			  struct buffer *out)
+static bool put_signature(const struct assertion_key *key, const char *alg, const void *data, size_t length, struct buffer *out)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	EVP_PKEY_CTX *ctx = NULL;
@@ -307,8 +304,8 @@ static bool put_signature(const struct assertion_key *key, const char *alg, cons
 	bool ok = false;
 
 	if (!md || EVP_DigestSignInit(md, &ctx, EVP_sha256(), NULL, key->pkey) != 1 || !set_padding(ctx, alg) ||
-	    EVP_DigestSign(md, NULL, &size, data, length) != 1 || !(signature = malloc(size)) ||
-	    EVP_DigestSign(md, signature, &size, data, length) != 1)
+		EVP_DigestSign(md, NULL, &size, data, length) != 1 || !(signature = malloc(size)) ||
+		EVP_DigestSign(md, signature, &size, data, length) != 1)
 		goto out;
 	ok = strcmp(alg, "ES256") == 0 ? put_raw_signature(out, signature, size) : put_base64url(out, signature, size);
 out:
@@ -327,9 +324,8 @@ bool assertion_sign(const struct assertion_key *key, const char *alg, json_t *he
 	if (strcmp(alg, "ES256") == 0 ? rsa : !rsa || (strcmp(alg, "RS256") != 0 && strcmp(alg, "PS256") != 0))
 		return false;
 	buffer_init(&jws, 2 * INPUT_MAX);
-	if (json_object_set_new(header, "alg", json_string(alg)) == 0 &&
-	    json_object_set_new(header, "typ", json_string("JWT")) == 0 && put_json(&jws, header) &&
-	    buffer_put(&jws, ".", 1) && put_json(&jws, claims)) {
+	if (json_object_set_new(header, "alg", json_string(alg)) == 0 && json_object_set_new(header, "typ", json_string("JWT")) == 0 &&
+		put_json(&jws, header) && buffer_put(&jws, ".", 1) && put_json(&jws, claims)) {
 		struct buffer signature;
 
 		buffer_init(&signature, INPUT_MAX);

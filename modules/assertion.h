@@ -12,7 +12,7 @@
 
 #include "common/buffer.h"
 
-struct assertion_key;	/* a private key, and the certificates that came with it */
+struct assertion_key; /* a private key, and the certificates that came with it */
 
 /*
  * Read PEM (a private key, and certificates if there are any, leaf first) or

@@ -33,13 +33,16 @@ static const struct token_advice advice[] = {
 	{ "7000229", KEYFOB_CLASS_PERMANENT, "the application has no service principal in this tenant; make one" },
 	{ "7000112", KEYFOB_CLASS_PERMANENT, "the application is disabled in this tenant" },
 	{ "700016", KEYFOB_CLASS_PERMANENT, "the tenant does not know this client_id=; check both" },
-	{ "700027", KEYFOB_CLASS_PERMANENT, "the certificate is not registered with the application; upload it, or correct certificate_file=" },
+	{ "700027", KEYFOB_CLASS_PERMANENT,
+		"the certificate is not registered with the application; upload it, or correct certificate_file=" },
 	{ "700021", KEYFOB_CLASS_PERMANENT, "the assertion names another application; check client_id=" },
 	{ "700023", KEYFOB_CLASS_PERMANENT, "the assertion is for another audience; check cloud=, authority= and tenant=" },
-	{ "700024", KEYFOB_CLASS_PERMANENT, "the assertion is too old or too new; check this machine's clock and that the token file is renewed" },
+	{ "700024", KEYFOB_CLASS_PERMANENT,
+		"the assertion is too old or too new; check this machine's clock and that the token file is renewed" },
 	{ "70021", KEYFOB_CLASS_PERMANENT, "no federated credential of the application fits the token's issuer, subject and audience" },
 	{ "700211", KEYFOB_CLASS_PERMANENT, "no federated credential of the application has the token's issuer" },
-	{ "700212", KEYFOB_CLASS_PERMANENT, "the token's audience must be api://AzureADTokenExchange, or as the federated credential says" },
+	{ "700212", KEYFOB_CLASS_PERMANENT,
+		"the token's audience must be api://AzureADTokenExchange, or as the federated credential says" },
 	{ "700213", KEYFOB_CLASS_PERMANENT, "no federated credential of the application has the token's subject" },
 	{ "50027", KEYFOB_CLASS_PERMANENT, "the assertion is no valid JWT" },
 	{ "900023", KEYFOB_CLASS_PERMANENT, "there is no such tenant; correct tenant=" },
@@ -54,9 +57,9 @@ static const struct token_advice advice[] = {
 };
 
 struct app {
-	bool adfs;	/* AD FS speaks the older form: one resource in place of a scope */
+	bool adfs; /* AD FS speaks the older form: one resource in place of a scope */
 	const char *tenant, *client_id;
-	struct buffer authority;	/* "https://HOST[:PORT]" */
+	struct buffer authority; /* "https://HOST[:PORT]" */
 	struct buffer path;
 	struct buffer form;
 };
@@ -75,7 +78,7 @@ static bool check_tenant(const char *tenant, struct keyfob_reply *reply)
 	for (size_t i = 0; i < sizeof(shared) / sizeof(shared[0]); i++) {
 		if (strcasecmp(tenant, shared[i]) == 0) {
 			keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-				    "tenant=%s is for people who log in; an application names its own directory", tenant);
+				"tenant=%s is for people who log in; an application names its own directory", tenant);
 			return false;
 		}
 	}
@@ -162,8 +165,7 @@ static void ask(struct app *app, const struct keyfob_request *request, struct ke
 	token_endpoint_ask(request, reply, &endpoint, &app->form);
 }
 
-static void ask_with(struct app *app, struct buffer *assertion, const struct keyfob_request *request,
-		     struct keyfob_reply *reply)
+static void ask_with(struct app *app, struct buffer *assertion, const struct keyfob_request *request, struct keyfob_reply *reply)
 {
 	const char *text = buffer_cstring(assertion);
 
@@ -269,8 +271,7 @@ static json_t *make_header(const struct assertion_key *key, bool chain)
 
 	buffer_init(&thumbprint, 128);
 	if (assertion_thumbprint(key, &thumbprint) && buffer_cstring(&thumbprint))
-		header = json_pack("{s:s, s:o*}", "x5t#S256", (const char *)thumbprint.data, "x5c",
-				   chain ? assertion_chain(key) : NULL);
+		header = json_pack("{s:s, s:o*}", "x5t#S256", (const char *)thumbprint.data, "x5c", chain ? assertion_chain(key) : NULL);
 	buffer_free(&thumbprint);
 	return header;
 }
@@ -286,16 +287,14 @@ static json_t *make_claims(const struct app *app)
 	buffer_init(&audience, 1024);
 	buffer_printf(&audience, "%s%s", (const char *)app->authority.data, (const char *)app->path.data);
 	if (assertion_jti(&jti) && buffer_cstring(&jti) && buffer_cstring(&audience))
-		claims = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "aud", (const char *)audience.data, "iss", app->client_id,
-				   "sub", app->client_id, "jti", (const char *)jti.data, "iat", now, "nbf", now, "exp",
-				   now + ASSERTION_SECONDS);
+		claims = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "aud", (const char *)audience.data, "iss", app->client_id, "sub",
+			app->client_id, "jti", (const char *)jti.data, "iat", now, "nbf", now, "exp", now + ASSERTION_SECONDS);
 	buffer_free(&jti);
 	buffer_free(&audience);
 	return claims;
 }
 
-static void ask_signed(struct app *app, const struct assertion_key *key, const struct keyfob_request *request,
-		       struct keyfob_reply *reply)
+static void ask_signed(struct app *app, const struct assertion_key *key, const struct keyfob_request *request, struct keyfob_reply *reply)
 {
 	json_t *header = make_header(key, strcmp(keyfob_setting(request, "send_chain", "no"), "yes") == 0);
 	json_t *claims = make_claims(app);

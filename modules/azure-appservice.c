@@ -59,8 +59,7 @@ static bool start(struct http_exchange *x, const struct keyfob_request *request,
 	return reply->class == KEYFOB_CLASS_OK;
 }
 
-static bool put_secret_header(struct buffer *header, bool old, const struct keyfob_request *request,
-			      struct keyfob_reply *reply)
+static bool put_secret_header(struct buffer *header, bool old, const struct keyfob_request *request, struct keyfob_reply *reply)
 {
 	buffer_printf(header, old ? "secret: " : "X-IDENTITY-HEADER: ");
 	return azure_secret(request, reply, "header_file", header);

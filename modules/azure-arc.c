@@ -39,7 +39,7 @@ static const struct azure_service arc = {
 
 /* One leg. True when an answer of any status is in x, which is to be freed in either case. */
 static bool ask(struct http_exchange *x, const char *authorization, const struct azure_identity *identity,
-		const struct keyfob_request *request, struct keyfob_reply *reply)
+	const struct keyfob_request *request, struct keyfob_reply *reply)
 {
 	const char *headers[] = { "Metadata: true", "Accept: application/json", authorization, NULL };
 	bool ok;
@@ -145,8 +145,8 @@ out:
 }
 
 /* The second leg: the same request, and the key as it stands in the file. */
-static void prove(const char *challenge, const struct azure_identity *identity, const struct keyfob_request *request,
-		  struct keyfob_reply *reply)
+static void prove(
+	const char *challenge, const struct azure_identity *identity, const struct keyfob_request *request, struct keyfob_reply *reply)
 {
 	struct buffer key, header;
 	struct http_exchange x;

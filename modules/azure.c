@@ -24,8 +24,7 @@ static const struct {
 	const char *part;
 	const char *advice;
 } hints[] = {
-	{ "identity not found",
-	  "assign that identity to this machine, or correct client_id=, object_id= or resource_id=" },
+	{ "identity not found", "assign that identity to this machine, or correct client_id=, object_id= or resource_id=" },
 	{ "multiple user assigned", "several identities are assigned; name one with client_id=" },
 	{ "500011", RESOURCE_UNKNOWN },
 	{ "invalid_resource", RESOURCE_UNKNOWN },
@@ -35,7 +34,7 @@ static const struct {
 /* --- what is asked ------------------------------------------------------------ */
 
 bool azure_identity(const struct keyfob_request *request, struct keyfob_reply *reply, const struct azure_service *service,
-		    struct azure_identity *identity)
+	struct azure_identity *identity)
 {
 	identity->value = NULL;
 	for (unsigned int i = 0; i < AZURE_IDS; i++) {
@@ -45,12 +44,11 @@ bool azure_identity(const struct keyfob_request *request, struct keyfob_reply *r
 			continue;
 		if (identity->value) {
 			keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s= and %s= exclude each other; keep one of them",
-				    ids[identity->id].option, ids[i].option);
+				ids[identity->id].option, ids[i].option);
 			return false;
 		}
 		if (!service->parameter[i]) {
-			keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s takes no %s=; use client_id=", service->name,
-				    ids[i].option);
+			keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s takes no %s=; use client_id=", service->name, ids[i].option);
 			return false;
 		}
 		*identity = (struct azure_identity){ .id = (enum azure_id)i, .value = value };
@@ -75,7 +73,7 @@ static void put_resource(struct http_exchange *x, const char *resource)
 }
 
 void azure_put_target(struct http_exchange *x, const struct keyfob_request *request, const struct azure_service *service,
-		      const struct azure_identity *identity)
+	const struct azure_identity *identity)
 {
 	put_resource(x, request->resource);
 	if (identity->value)
@@ -107,8 +105,8 @@ bool azure_secret(const struct keyfob_request *request, struct keyfob_reply *rep
 
 /* --- what is answered ------------------------------------------------------------ */
 
-static void read_error(const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply,
-		       char *text, size_t size)
+static void read_error(
+	const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply, char *text, size_t size)
 {
 	const char *why = NULL, *code, *description, *correlation;
 	json_t *object = json_reply_load(x->body.data, x->body.length, &why);
@@ -146,9 +144,8 @@ static const char *find_hint(const char *code, const char *text)
 }
 
 /* "IMDS answered 400 invalid_request: identity not found (client id 5f3a...); what to do" */
-static void read_failure(const struct http_exchange *x, const struct keyfob_request *request,
-			 const struct azure_service *service, const struct azure_identity *identity,
-			 struct keyfob_reply *reply)
+static void read_failure(const struct http_exchange *x, const struct keyfob_request *request, const struct azure_service *service,
+	const struct azure_identity *identity, struct keyfob_reply *reply)
 {
 	const struct azure_status *status = service->statuses;
 	char text[500], who[200] = "";
@@ -161,9 +158,8 @@ static void read_failure(const struct http_exchange *x, const struct keyfob_requ
 	if (status->class == KEYFOB_CLASS_PERMANENT && identity->value)
 		snprintf(who, sizeof(who), " (%s %.160s)", ids[identity->id].words, identity->value);
 	reply->retry_after = x->retry_after ? x->retry_after : status->retry;
-	keyfob_fail(reply, status->class, "%s answered %ld%s%s%s%s%s%s%s", service->name, x->status,
-		    reply->code[0] ? " " : "", reply->code, text[0] ? ": " : "", text, who, advice ? "; " : "",
-		    advice ? advice : "");
+	keyfob_fail(reply, status->class, "%s answered %ld%s%s%s%s%s%s%s", service->name, x->status, reply->code[0] ? " " : "", reply->code,
+		text[0] ? ": " : "", text, who, advice ? "; " : "", advice ? advice : "");
 }
 
 static void read_times(const json_t *object, const struct keyfob_request *request, struct keyfob_reply *reply)
@@ -171,7 +167,7 @@ static void read_times(const json_t *object, const struct keyfob_request *reques
 	time_t now = time(NULL);
 
 	if (!expiry_parse_json(json_object_get(object, "expires_on"), now, EXPIRY_ABSOLUTE, &reply->expires) &&
-	    !expiry_parse_json(json_object_get(object, "expires_in"), now, EXPIRY_RELATIVE, &reply->expires))
+		!expiry_parse_json(json_object_get(object, "expires_in"), now, EXPIRY_RELATIVE, &reply->expires))
 		report_tell(request, "! no readable expires_on or expires_in");
 	expiry_parse_json(json_object_get(object, "refresh_in"), now, EXPIRY_RELATIVE, &reply->refresh);
 }
@@ -184,7 +180,7 @@ static bool repeats(const json_t *object, const struct azure_service *service, c
 }
 
 void azure_read(const struct http_exchange *x, const struct keyfob_request *request, const struct azure_service *service,
-		const struct azure_identity *identity, struct keyfob_reply *reply)
+	const struct azure_identity *identity, struct keyfob_reply *reply)
 {
 	const char *why = NULL, *token;
 	json_t *object;
@@ -201,9 +197,9 @@ void azure_read(const struct http_exchange *x, const struct keyfob_request *requ
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s answered 200, but with no access_token", service->name);
 	else if (service->echo && identity->value && !repeats(object, service, identity))
 		keyfob_fail(reply, KEYFOB_CLASS_PERMANENT,
-			    "%s answered 200, but not for the %s that was asked for: it may be too old to know of others than the "
-			    "machine's own identity; update it, or remove %s=",
-			    service->name, ids[identity->id].words, ids[identity->id].option);
+			"%s answered 200, but not for the %s that was asked for: it may be too old to know of others than the "
+			"machine's own identity; update it, or remove %s=",
+			service->name, ids[identity->id].words, ids[identity->id].option);
 	else if (json_reply_token(reply, token, strlen(token)))
 		read_times(object, request, reply);
 	json_reply_free(object);
@@ -216,17 +212,17 @@ void azure_read(const struct http_exchange *x, const struct keyfob_request *requ
 static const struct {
 	const char *name;
 	void (*obtain)(const struct keyfob_request *request, struct keyfob_reply *reply);
-	const char *wants;	/* options that it cannot do without */
-	const char *takes;	/* all its options, but for those that stand everywhere */
+	const char *wants; /* options that it cannot do without */
+	const char *takes; /* all its options, but for those that stand everywhere */
 } sources[] = {
 	{ "imds", azure_imds_obtain, "", " client_id object_id resource_id " },
 	{ "appservice", azure_appservice_obtain, "header_file",
-	  " client_id object_id resource_id identity_endpoint header_file api_version " },
+		" client_id object_id resource_id identity_endpoint header_file api_version " },
 	{ "arc", azure_arc_obtain, "", " client_id object_id resource_id token_dir " },
 	{ "workload", azure_workload_obtain, "tenant client_id", " tenant client_id authority cloud token_file assertion_from " },
 	{ "secret", azure_secret_obtain, "tenant client_id secret_file", " tenant client_id authority cloud secret_file " },
 	{ "certificate", azure_certificate_obtain, "tenant client_id certificate_file",
-	  " tenant client_id authority cloud certificate_file password_file send_chain " },
+		" tenant client_id authority cloud certificate_file password_file send_chain " },
 };
 
 static bool has_word(const char *list, const char *word)
@@ -250,7 +246,7 @@ static bool check_options(size_t source, const struct keyfob_request *request, s
 		if (has_word(EVERYWHERE, name) || has_word(sources[source].takes, name))
 			continue;
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "source=%s has no use for %s=; it takes%s", sources[source].name, name,
-			    sources[source].takes);
+			sources[source].takes);
 		return false;
 	}
 	while (*at) {
@@ -276,8 +272,8 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 		return;
 	}
 	if (!request->resource[0]) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "no resource; set resource = to the Application ID URI or client id the token is for");
+		keyfob_fail(
+			reply, KEYFOB_CLASS_CONFIG, "no resource; set resource = to the Application ID URI or client id the token is for");
 		return;
 	}
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
@@ -292,37 +288,36 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 
 static const struct keyfob_option options[] = {
 	{ "source", KEYFOB_OPTION_CHOICE, 0, "imds|appservice|arc|workload|secret|certificate",
-	  "a managed identity (imds, appservice, arc) or an application (the others); default: imds, a virtual machine's own service" },
+		"a managed identity (imds, appservice, arc) or an application (the others); default: imds, a virtual machine's own "
+		"service" },
 	{ "client_id", KEYFOB_OPTION_TEXT, 0, "a GUID",
-	  "the application; of a managed identity a user-assigned one, default: the system-assigned one" },
-	{ "object_id", KEYFOB_OPTION_TEXT, 0, "a GUID",
-	  "imds, appservice, arc: the same by object (principal) id, in place of client_id" },
+		"the application; of a managed identity a user-assigned one, default: the system-assigned one" },
+	{ "object_id", KEYFOB_OPTION_TEXT, 0, "a GUID", "imds, appservice, arc: the same by object (principal) id, in place of client_id" },
 	{ "resource_id", KEYFOB_OPTION_TEXT, 0, "/subscriptions/...",
-	  "imds, appservice, arc: the same by ARM resource id, in place of client_id" },
+		"imds, appservice, arc: the same by ARM resource id, in place of client_id" },
 	{ "identity_endpoint", KEYFOB_OPTION_URL, 0, "http://HOST:PORT/PATH",
-	  "appservice: the value of IDENTITY_ENDPOINT (or MSI_ENDPOINT); default path: /msi/token" },
+		"appservice: the value of IDENTITY_ENDPOINT (or MSI_ENDPOINT); default path: /msi/token" },
 	{ "header_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "an absolute path",
-	  "appservice: holds the value of IDENTITY_HEADER (or MSI_SECRET); read again for each token" },
+		"appservice: holds the value of IDENTITY_HEADER (or MSI_SECRET); read again for each token" },
 	{ "api_version", KEYFOB_OPTION_CHOICE, 0, "2019-08-01|2017-09-01",
-	  "appservice: 2017-09-01 where only MSI_ENDPOINT is set; default: 2019-08-01" },
+		"appservice: 2017-09-01 where only MSI_ENDPOINT is set; default: 2019-08-01" },
 	{ "token_dir", KEYFOB_OPTION_FILE, 0, "a directory",
-	  "arc, for tests: where the agent keeps its keys; default: /var/opt/azcmagent/tokens" },
+		"arc, for tests: where the agent keeps its keys; default: /var/opt/azcmagent/tokens" },
 	{ "tenant", KEYFOB_OPTION_TEXT, 0, "a GUID or domain",
-	  "workload, secret, certificate: the directory of the application; adfs for AD FS" },
-	{ "cloud", KEYFOB_OPTION_CHOICE, 0, "public|usgov|china",
-	  "workload, secret, certificate: whose login service; default: public" },
+		"workload, secret, certificate: the directory of the application; adfs for AD FS" },
+	{ "cloud", KEYFOB_OPTION_CHOICE, 0, "public|usgov|china", "workload, secret, certificate: whose login service; default: public" },
 	{ "authority", KEYFOB_OPTION_URL, 0, "https://HOST", "the same by address, in place of cloud" },
 	{ "token_file", KEYFOB_OPTION_FILE, 0, "an absolute path",
-	  "workload: holds the federated token (AZURE_FEDERATED_TOKEN_FILE); read again for each token" },
+		"workload: holds the federated token (AZURE_FEDERATED_TOKEN_FILE); read again for each token" },
 	{ "assertion_from", KEYFOB_OPTION_CREDENTIAL, 0, "a credential",
-	  "workload: the credential whose token is the federated token, in place of token_file" },
+		"workload: the credential whose token is the federated token, in place of token_file" },
 	{ "secret_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "an absolute path", "secret: holds the client secret" },
 	{ "certificate_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "PEM or PKCS#12",
-	  "certificate: holds the certificate and its private key" },
+		"certificate: holds the certificate and its private key" },
 	{ "password_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "an absolute path",
-	  "certificate: holds the password of a PKCS#12 file; default: none" },
+		"certificate: holds the password of a PKCS#12 file; default: none" },
 	{ "send_chain", KEYFOB_OPTION_FLAG, 0, "yes or no",
-	  "certificate: send the chain, for applications that trust by subject name and issuer; default: no" },
+		"certificate: send the chain, for applications that trust by subject name and issuer; default: no" },
 	HTTP_OPTIONS,
 };
 

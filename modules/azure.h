@@ -15,7 +15,7 @@ enum azure_id { AZURE_CLIENT_ID, AZURE_OBJECT_ID, AZURE_RESOURCE_ID, AZURE_IDS }
 
 struct azure_identity {
 	enum azure_id id;
-	const char *value;	/* NULL: the system-assigned identity */
+	const char *value; /* NULL: the system-assigned identity */
 };
 
 /* What a range of statuses means; retry in seconds, where the answer says nothing itself. */
@@ -28,22 +28,22 @@ struct azure_status {
 
 /* A service that knows the identities of the machine it runs on. */
 struct azure_service {
-	const char *name;	/* for messages: "IMDS" */
-	const char *parameter[AZURE_IDS];	/* what it calls each id; NULL: it does not take that one */
-	bool echo;	/* it may be too old to heed an id: then the answer must repeat it */
-	const struct azure_status *statuses;	/* the first that fits; the last one stands for all others */
+	const char *name; /* for messages: "IMDS" */
+	const char *parameter[AZURE_IDS]; /* what it calls each id; NULL: it does not take that one */
+	bool echo; /* it may be too old to heed an id: then the answer must repeat it */
+	const struct azure_status *statuses; /* the first that fits; the last one stands for all others */
 	size_t count;
 };
 
 /* The one identity of the provider line. False, and a failure in reply, when there are two or the service takes no such id. */
 bool azure_identity(const struct keyfob_request *request, struct keyfob_reply *reply, const struct azure_service *service,
-		    struct azure_identity *identity);
+	struct azure_identity *identity);
 /* Add resource, and the identity if there is one, to the URL. */
 void azure_put_target(struct http_exchange *x, const struct keyfob_request *request, const struct azure_service *service,
-		      const struct azure_identity *identity);
+	const struct azure_identity *identity);
 /* Read an answer, of whatever status, into the reply. */
 void azure_read(const struct http_exchange *x, const struct keyfob_request *request, const struct azure_service *service,
-		const struct azure_identity *identity, struct keyfob_reply *reply);
+	const struct azure_identity *identity, struct keyfob_reply *reply);
 /* Append a line without the line end after it. False when it is empty, has control characters or does not fit. */
 bool azure_put_line(struct buffer *out, const void *data, size_t length);
 /*

@@ -22,27 +22,28 @@
 #include "modules/report.h"
 
 #define OUTPUT_MAX (1024 * 1024)
-#define ERROR_MAX 4096		/* kept of standard error; the rest is read and dropped */
+#define ERROR_MAX 4096 /* kept of standard error; the rest is read and dropped */
 #define ERROR_SHOWN 201
 #define KILL_AFTER_MS 2000
-#define GRACE_MS 100		/* for output that a grandchild still holds open */
+#define GRACE_MS 100 /* for output that a grandchild still holds open */
 #define TICK_MS 20
 #define LINKS_MAX 10
 #define DRAIN_CHUNKS 64
-#define EXEC_INFO "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\"," \
-		  "\"spec\":{\"interactive\":false}}"
+#define EXEC_INFO \
+	"{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\"," \
+	"\"spec\":{\"interactive\":false}}"
 
 struct run {
 	pid_t pid;
-	int in;			/* what the program reads */
-	int out, err;		/* read ends; -1 at their end of file */
-	int failed_exec;	/* read end: the errno of an exec that failed */
+	int in; /* what the program reads */
+	int out, err; /* read ends; -1 at their end of file */
+	int failed_exec; /* read end: the errno of an exec that failed */
 	struct buffer output, errors;
-	int pidfd;		/* -1 where there is none; then only the tick tells of the end */
+	int pidfd; /* -1 where there is none; then only the tick tells of the end */
 	bool timed_out;
 	bool too_long;
 	bool ended;
-	int status;		/* of waitpid(2) */
+	int status; /* of waitpid(2) */
 };
 
 static long now_ms(void)
@@ -78,8 +79,7 @@ static bool is_roots(const char *path, const struct stat *st, struct keyfob_repl
 {
 	if (st->st_uid == 0 && (S_ISLNK(st->st_mode) || !(st->st_mode & (S_IWGRP | S_IWOTH))))
 		return true;
-	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%.200s must be owned by root and not writable by group or others",
-		    path);
+	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%.200s must be owned by root and not writable by group or others", path);
 	return false;
 }
 
@@ -151,8 +151,8 @@ static char **make_environment(const struct keyfob_request *request)
 		{ "HOME", pw && pw->pw_dir[0] ? pw->pw_dir : "/" },
 		{ "LANG", "C.UTF-8" },
 		{ "GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE", request->resource },
-		{ "GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE", request->kind == KEYFOB_KIND_ID ?
-		  "urn:ietf:params:oauth:token-type:id_token" : "urn:ietf:params:oauth:token-type:jwt" },
+		{ "GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE", request->kind == KEYFOB_KIND_ID ? "urn:ietf:params:oauth:token-type:id_token"
+											: "urn:ietf:params:oauth:token-type:jwt" },
 		{ "GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE", "0" },
 		{ "KUBERNETES_EXEC_INFO", EXEC_INFO },
 	};
@@ -178,8 +178,7 @@ static void leave_descriptors_behind(void)
 }
 
 /* In the child; only async-signal-safe calls. */
-static void __attribute__((noreturn))
-become_program(char *const *arguments, char **environment, int in, const int ends[3])
+static void __attribute__((noreturn)) become_program(char *const *arguments, char **environment, int in, const int ends[3])
 {
 	sigset_t none;
 	int error;
@@ -371,7 +370,7 @@ static void tell_errors(const struct run *run, const struct keyfob_request *requ
 static void read_output(const struct run *run, const struct keyfob_request *request, struct keyfob_reply *reply)
 {
 	exec_output_read(run->output.length ? (const char *)run->output.data : "", run->output.length,
-			 keyfob_setting(request, "format", "auto"), request->kind, time(NULL), reply);
+		keyfob_setting(request, "format", "auto"), request->kind, time(NULL), reply);
 }
 
 /* Many a program says why it failed on its standard output, and then fails. */
@@ -397,11 +396,11 @@ static void judge_exit(const struct run *run, struct keyfob_reply *reply)
 	if (run->errors.length)
 		report_text(shown, sizeof(shown), run->errors.data, run->errors.length, REPORT_MASK_ALL);
 	if (by_signal)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the program was ended by signal %d (%s)%s%s", code,
-			    strsignal(code), shown[0] ? ": " : "", shown);
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the program was ended by signal %d (%s)%s%s", code, strsignal(code),
+			shown[0] ? ": " : "", shown);
 	else
 		keyfob_fail(reply, code == 126 || code == 127 ? KEYFOB_CLASS_CONFIG : KEYFOB_CLASS_TRANSIENT,
-			    "the program exited with %d%s%s", code, shown[0] ? ": " : "", shown);
+			"the program exited with %d%s%s", code, shown[0] ? ": " : "", shown);
 }
 
 static void judge(struct run *run, const struct keyfob_request *request, struct keyfob_reply *reply)
@@ -409,12 +408,9 @@ static void judge(struct run *run, const struct keyfob_request *request, struct 
 	int error = 0;
 
 	if (read(run->failed_exec, &error, sizeof(error)) == sizeof(error))
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "cannot run %.200s: %s", request->arguments[0],
-			    strerror(error));
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "cannot run %.200s: %s", request->arguments[0], strerror(error));
 	else if (run->timed_out)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
-			    "the program did not end within %u s; timeout= may be raised",
-			    request->timeout);
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the program did not end within %u s; timeout= may be raised", request->timeout);
 	else if (run->too_long)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the program printed more than %d KiB", OUTPUT_MAX / 1024);
 	else if (WIFEXITED(run->status) && WEXITSTATUS(run->status) == 0)
@@ -430,8 +426,7 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 	long grace;
 
 	if (!request->arguments || !request->arguments[0]) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "no program; write -- /absolute/path and its arguments at the end of the line");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "no program; write -- /absolute/path and its arguments at the end of the line");
 		return;
 	}
 	if (!check_program(request->arguments[0], reply))
@@ -463,10 +458,10 @@ out:
 
 static const struct keyfob_option options[] = {
 	{ "format", KEYFOB_OPTION_CHOICE, 0, "auto|raw|google|k8s|oauth|spire|docker|git",
-	  "what the program prints; default: auto, which takes raw output only when it is a JWT. "
-	  "docker and git also give the resource, a URL, to its standard input" },
+		"what the program prints; default: auto, which takes raw output only when it is a JWT. "
+		"docker and git also give the resource, a URL, to its standard input" },
 	{ "arguments", KEYFOB_OPTION_TEXT, KEYFOB_OPTION_REQUIRED | KEYFOB_OPTION_ARGUMENTS, "-- /PROGRAM ARGUMENT...",
-	  "the program by absolute path, root's alone all the way, and its arguments; no shell" },
+		"the program by absolute path, root's alone all the way, and its arguments; no shell" },
 };
 
 KEYFOB_MODULE = {

@@ -27,8 +27,8 @@ static void fail_as_said(struct keyfob_reply *reply, const char *code, const cha
 		report_text(reply->code, sizeof(reply->code), code, strlen(code), REPORT_MASK_ALL);
 	if (message)
 		report_text(text, sizeof(text), message, strlen(message), REPORT_MASK_ALL);
-	keyfob_fail(reply, KEYFOB_CLASS_PERMANENT, "the program reports %s%s%s",
-		    reply->code[0] ? reply->code : "a failure", text[0] ? ": " : "", text);
+	keyfob_fail(reply, KEYFOB_CLASS_PERMANENT, "the program reports %s%s%s", reply->code[0] ? reply->code : "a failure",
+		text[0] ? ": " : "", text);
 }
 
 /* A docker helper prints its error, as a line of text, where the credential would stand. */
@@ -43,8 +43,8 @@ static void fail_as_printed(struct keyfob_reply *reply, const char *data, size_t
 static void accept_token(struct keyfob_reply *reply, const char *token, time_t expires, time_t now)
 {
 	if (expires && expires < now) {
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the token that the program gave expired %lld s ago",
-			    (long long)(now - expires));
+		keyfob_fail(
+			reply, KEYFOB_CLASS_TRANSIENT, "the token that the program gave expired %lld s ago", (long long)(now - expires));
 		return;
 	}
 	if (json_reply_token(reply, token, strlen(token)))
@@ -64,7 +64,7 @@ static void read_google(const struct input *in, struct keyfob_reply *reply)
 	}
 	if (json_integer_value(version) != 1) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "google output of version %lld; only version 1 is known",
-			    (long long)json_integer_value(version));
+			(long long)json_integer_value(version));
 		return;
 	}
 	if (json_is_false(success)) {
@@ -73,8 +73,7 @@ static void read_google(const struct input *in, struct keyfob_reply *reply)
 		if (code && message)
 			fail_as_said(reply, code, message);
 		else
-			keyfob_fail(reply, KEYFOB_CLASS_PERMANENT,
-				    "the program reports a failure without code and message");
+			keyfob_fail(reply, KEYFOB_CLASS_PERMANENT, "the program reports a failure without code and message");
 		return;
 	}
 	type = json_reply_text(in->object, "token_type");
@@ -86,13 +85,12 @@ static void read_google(const struct input *in, struct keyfob_reply *reply)
 	} else if (strcmp(type, "saml2") == 0) {
 		token = json_reply_text(in->object, "saml_response");
 	} else {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "google output needs token_type " GOOGLE_TYPE "jwt, id_token or saml2");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "google output needs token_type " GOOGLE_TYPE "jwt, id_token or saml2");
 		return;
 	}
 	if (!token) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "google output of token_type %s lacks %s", type,
-			    strcmp(type, "saml2") == 0 ? "saml_response" : "id_token");
+			strcmp(type, "saml2") == 0 ? "saml_response" : "id_token");
 		return;
 	}
 	expiry_parse_json(json_object_get(in->object, "expiration_time"), in->now, EXPIRY_ABSOLUTE, &expires);
@@ -144,7 +142,7 @@ static time_t oauth_expiry(const struct input *in, const char *token)
 	time_t expires = 0;
 
 	if (expiry_parse_json(json_object_get(in->object, "expires_on"), in->now, EXPIRY_ABSOLUTE, &expires) ||
-	    expiry_parse_json(json_object_get(in->object, "expires_in"), in->now, EXPIRY_RELATIVE, &expires))
+		expiry_parse_json(json_object_get(in->object, "expires_in"), in->now, EXPIRY_RELATIVE, &expires))
 		return expires;
 	if (expiry_jwt_claims(token, strlen(token), &claims) && claims.has_expires)
 		return 0;
@@ -165,11 +163,9 @@ static void read_oauth(const struct input *in, struct keyfob_reply *reply)
 	else if (error)
 		fail_as_said(reply, error, json_reply_text(in->object, "error_description"));
 	else if (access)
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "the program gave an access_token and no id_token; say token = access");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the program gave an access_token and no id_token; say token = access");
 	else if (id)
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "the program gave an id_token and no access_token; say token = id");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the program gave an id_token and no access_token; say token = id");
 	else
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "oauth output holds no access_token");
 }
@@ -192,8 +188,10 @@ static void read_spire(const char *text, size_t length, struct keyfob_reply *rep
 	struct expiry_claims claims;
 	size_t i, j, count = 0;
 
-	json_array_foreach(array, i, entry) {
-		json_array_foreach(json_object_get(entry, "svids"), j, svid) {
+	json_array_foreach(array, i, entry)
+	{
+		json_array_foreach(json_object_get(entry, "svids"), j, svid)
+		{
 			token = json_reply_text(svid, "svid");
 			count++;
 		}
@@ -202,7 +200,7 @@ static void read_spire(const char *text, size_t length, struct keyfob_reply *rep
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the program's output is of no use as spire: %s", why);
 	else if (count > 1)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "spire output holds %zu SVIDs; name the one with -spiffeID among the program's arguments", count);
+			"spire output holds %zu SVIDs; name the one with -spiffeID among the program's arguments", count);
 	else if (!token || !expiry_jwt_claims(token, strlen(token), &claims) || !claims.has_expires)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "spire output holds no JWT-SVID with an expiry");
 	else
@@ -254,8 +252,8 @@ static void read_git(const char *text, size_t length, time_t now, struct keyfob_
 	else if (!password.length)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "git output holds no password");
 	else if (expires && expires < now)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the token that the program gave expired %lld s ago",
-			    (long long)(now - expires));
+		keyfob_fail(
+			reply, KEYFOB_CLASS_TRANSIENT, "the token that the program gave expired %lld s ago", (long long)(now - expires));
 	else if (json_reply_token(reply, password.at, password.length))
 		reply->expires = expires;
 }
@@ -266,7 +264,7 @@ static void read_raw(const char *text, size_t length, bool jwt_only, struct keyf
 
 	if (jwt_only && !expiry_jwt_claims(text, length, &claims)) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "the program printed neither JSON nor a JWT; if it is the token itself, say format=raw");
+			"the program printed neither JSON nor a JWT; if it is the token itself, say format=raw");
 		return;
 	}
 	for (size_t i = 0; i < length; i++) {
@@ -301,8 +299,7 @@ static const char *guess_format(const json_t *object)
 	return "oauth";
 }
 
-static void read_json(const char *text, size_t length, const char *format, enum keyfob_kind kind, time_t now,
-		      struct keyfob_reply *reply)
+static void read_json(const char *text, size_t length, const char *format, enum keyfob_kind kind, time_t now, struct keyfob_reply *reply)
 {
 	const char *why = NULL;
 	json_t *object = json_reply_load(text, length, &why);
@@ -310,7 +307,7 @@ static void read_json(const char *text, size_t length, const char *format, enum 
 
 	if (!object) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the program's output is of no use as %s: %s",
-			    strcmp(format, "auto") == 0 ? "JSON" : format, why);
+			strcmp(format, "auto") == 0 ? "JSON" : format, why);
 		return;
 	}
 	if (strcmp(format, "auto") == 0)
@@ -331,8 +328,7 @@ static const char *guess_family(const char *data, size_t length)
 	return git_value(data, length, "password").length ? "git" : "raw";
 }
 
-void exec_output_read(const char *data, size_t length, const char *format, enum keyfob_kind kind, time_t now,
-		      struct keyfob_reply *reply)
+void exec_output_read(const char *data, size_t length, const char *format, enum keyfob_kind kind, time_t now, struct keyfob_reply *reply)
 {
 	bool automatic = strcmp(format, "auto") == 0;
 	const char *family = format;

@@ -21,7 +21,6 @@
  *   auto    whichever of these it is; raw only when it is a JWT
  * kind decides between the access and the ID token of an oauth reply.
  */
-void exec_output_read(const char *data, size_t length, const char *format, enum keyfob_kind kind, time_t now,
-		      struct keyfob_reply *reply);
+void exec_output_read(const char *data, size_t length, const char *format, enum keyfob_kind kind, time_t now, struct keyfob_reply *reply);
 
 #endif

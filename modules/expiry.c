@@ -8,7 +8,7 @@
 
 #include "common/buffer.h"
 
-#define LAST_TIME 253402300799LL	/* 9999-12-31T23:59:59Z */
+#define LAST_TIME 253402300799LL /* 9999-12-31T23:59:59Z */
 #define TEXT_MAX 64
 #define CLAIMS_MAX 32768
 
@@ -247,7 +247,8 @@ static void read_audience(char *out, size_t size, const json_t *value)
 	size_t i;
 
 	append_printable(out, size, value);
-	json_array_foreach(value, i, item) {
+	json_array_foreach(value, i, item)
+	{
 		if (i > 0)
 			append_printable(out, size, separator);
 		append_printable(out, size, item);
@@ -289,8 +290,7 @@ bool expiry_jwt_claims(const char *token, size_t length, struct expiry_claims *c
 	if (!object || !json_is_string(json_object_get(header, "alg")))
 		goto out;
 	if (json_is_number(json_object_get(object, "exp")))
-		claims->has_expires = expiry_parse_json(json_object_get(object, "exp"), 0, EXPIRY_ABSOLUTE,
-							&claims->expires);
+		claims->has_expires = expiry_parse_json(json_object_get(object, "exp"), 0, EXPIRY_ABSOLUTE, &claims->expires);
 	if (json_is_number(json_object_get(object, "iat")))
 		expiry_parse_json(json_object_get(object, "iat"), 0, EXPIRY_ABSOLUTE, &claims->issued);
 	append_printable(claims->issuer, sizeof(claims->issuer), json_object_get(object, "iss"));

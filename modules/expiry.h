@@ -13,8 +13,8 @@
 #include <time.h>
 
 enum expiry_form {
-	EXPIRY_RELATIVE,	/* a bare number counts from now: expires_in */
-	EXPIRY_ABSOLUTE,	/* a bare number is epoch seconds: expires_on */
+	EXPIRY_RELATIVE, /* a bare number counts from now: expires_in */
+	EXPIRY_ABSOLUTE, /* a bare number is epoch seconds: expires_on */
 };
 
 /*
@@ -36,11 +36,11 @@ bool expiry_parse_date(const char *text, time_t *when, bool *zoned);
 
 struct expiry_claims {
 	bool has_expires;
-	time_t expires;		/* exp, rounded down */
-	time_t issued;		/* iat, 0 when absent */
+	time_t expires; /* exp, rounded down */
+	time_t issued; /* iat, 0 when absent */
 	/* iss, aud, sub, cut to 256 bytes; what is not printable ASCII shows as '?'. "" when absent. */
 	char issuer[257];
-	char audience[257];	/* several are parted by ", " */
+	char audience[257]; /* several are parted by ", " */
 	char subject[257];
 };
 

@@ -28,8 +28,7 @@ static void take_json(const struct buffer *content, const char *path, const char
 	if (!object)
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%.500s holds no usable JSON: %s", path, why);
 	else if (!token)
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%.500s has no text in the member %.100s; check json_field=", path,
-			    field);
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%.500s has no text in the member %.100s; check json_field=", path, field);
 	else
 		json_reply_token(reply, token, strlen(token));
 	json_reply_free(object);
@@ -55,9 +54,8 @@ static void judge_age(const struct keyfob_request *request, const char *path, ti
 	else if (lifetime)
 		expires = reply->expires = changed + seconds_of(lifetime);
 	if (expires && expires <= now)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
-			    "the token in %.500s expired %lld s ago; is what writes it still running?", path,
-			    (long long)(now - expires));
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the token in %.500s expired %lld s ago; is what writes it still running?", path,
+			(long long)(now - expires));
 }
 
 static void obtain(const struct keyfob_request *request, struct keyfob_reply *reply)
@@ -94,11 +92,11 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 static const struct keyfob_option options[] = {
 	{ "path", KEYFOB_OPTION_FILE, 0, "a file", "the file, read as user keyfob-fetch or run_as=; links are followed" },
 	{ "secret_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "a file of root's, mode 0600",
-	  "the file, in place of path=, when only root may read it" },
+		"the file, in place of path=, when only root may read it" },
 	{ "json_field", KEYFOB_OPTION_TEXT, 0, "NAME or NAME.NAME",
-	  "the JSON member that holds the token; default: the file is the token" },
+		"the JSON member that holds the token; default: the file is the token" },
 	{ "lifetime", KEYFOB_OPTION_SECONDS, 0, "1h",
-	  "how long a token lives from the file's last change, unless it is a JWT that says so; with secret_file=: from now" },
+		"how long a token lives from the file's last change, unless it is a JWT that says so; with secret_file=: from now" },
 };
 
 KEYFOB_MODULE = {

@@ -19,16 +19,15 @@
 #define GRANT "urn:ietf:params:oauth:grant-type:token-exchange"
 #define ACCESS_TOKEN "urn:ietf:params:oauth:token-type:access_token"
 #define TOKEN_MAX 65536
-#define FORM_MAX 262144	/* a token, each byte of it percent-encoded */
+#define FORM_MAX 262144 /* a token, each byte of it percent-encoded */
 #define HEADERS_MAX 16
-#define USE_CALLBACK \
-	"write a callback-exec credential that runs the program, and name it with subject_from= here"
+#define USE_CALLBACK "write a callback-exec credential that runs the program, and name it with subject_from= here"
 
 /* The file's content, copied. */
 struct config {
 	char *audience, *token_type, *token_url, *impersonation_url, *client_id, *client_secret, *user_project;
-	char *file, *url, *field;	/* of credential_source */
-	char *headers[HEADERS_MAX + 1];	/* "Name: value", for url */
+	char *file, *url, *field; /* of credential_source */
+	char *headers[HEADERS_MAX + 1]; /* "Name: value", for url */
 	const char *universe;
 	unsigned int lifetime;
 };
@@ -36,10 +35,9 @@ struct config {
 static const struct token_advice advice[] = {
 	{ "internal_failure", KEYFOB_CLASS_TRANSIENT, NULL },
 	{ "invalid_grant", KEYFOB_CLASS_PERMANENT,
-	  "the pool's provider does not accept the foreign token; check its issuer, allowed audiences, attribute "
-	  "condition and expiry" },
-	{ "invalid_target", KEYFOB_CLASS_CONFIG,
-	  "the pool or its provider is not there or is disabled; check audience in config_file=" },
+		"the pool's provider does not accept the foreign token; check its issuer, allowed audiences, attribute "
+		"condition and expiry" },
+	{ "invalid_target", KEYFOB_CLASS_CONFIG, "the pool or its provider is not there or is disabled; check audience in config_file=" },
 	{ "invalid_client", KEYFOB_CLASS_PERMANENT, "check client_id and client_secret in config_file=" },
 	{ "invalid_request", KEYFOB_CLASS_PERMANENT, "check audience and subject_token_type in config_file=" },
 	{ NULL, 0, NULL },
@@ -56,8 +54,8 @@ static void wipe_text(char *text)
 
 static void free_config(struct config *c)
 {
-	char *const texts[] = { c->audience, c->token_type, c->token_url, c->impersonation_url, c->client_id,
-				c->client_secret, c->user_project, c->file, c->url, c->field };
+	char *const texts[] = { c->audience, c->token_type, c->token_url, c->impersonation_url, c->client_id, c->client_secret,
+		c->user_project, c->file, c->url, c->field };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		wipe_text(texts[i]);
@@ -78,11 +76,12 @@ static bool take_headers(const json_t *headers, struct config *c)
 	json_t *value;
 	size_t count = 0;
 
-	json_object_foreach((json_t *)(uintptr_t)headers, name, value) {
+	json_object_foreach((json_t *)(uintptr_t)headers, name, value)
+	{
 		const char *text = json_string_value(value);
 
 		if (!text || count == HEADERS_MAX || !*name || strpbrk(name, ":\r\n") || strpbrk(text, "\r\n") ||
-		    asprintf(&c->headers[count], "%s: %s", name, text) < 0) {
+			asprintf(&c->headers[count], "%s: %s", name, text) < 0) {
 			c->headers[count] = NULL;
 			return false;
 		}
@@ -103,8 +102,7 @@ static const char *refuse_source(const json_t *source)
 	return "names neither a file nor a URL; correct it, or set subject_from=";
 }
 
-static bool take_source(const struct keyfob_request *request, const json_t *source, struct config *c,
-			struct keyfob_reply *reply)
+static bool take_source(const struct keyfob_request *request, const json_t *source, struct config *c, struct keyfob_reply *reply)
 {
 	const json_t *format = json_object_get(source, "format");
 	const char *type = json_reply_text(format, "type");
@@ -121,12 +119,12 @@ static bool take_source(const struct keyfob_request *request, const json_t *sour
 	}
 	if ((json && !c->field) || (type && !json && strcmp(type, "text") != 0)) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "credential_source.format in config_file= is text, or json with subject_token_field_name");
+			"credential_source.format in config_file= is text, or json with subject_token_field_name");
 		return false;
 	}
 	if (!take_headers(json_object_get(source, "headers"), c)) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "credential_source.headers in config_file= has at most %d plain headers", HEADERS_MAX);
+		keyfob_fail(
+			reply, KEYFOB_CLASS_CONFIG, "credential_source.headers in config_file= has at most %d plain headers", HEADERS_MAX);
 		return false;
 	}
 	return true;
@@ -138,9 +136,8 @@ static bool check_type(const json_t *object, struct keyfob_reply *reply)
 
 	if (type && strcmp(type, "external_account") == 0)
 		return true;
-	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "config_file= is of type %.64s, not external_account%s",
-		    type ? type : "(none)",
-		    type && strcmp(type, "service_account") == 0 ? "; use source=key with key_file=" : "");
+	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "config_file= is of type %.64s, not external_account%s", type ? type : "(none)",
+		type && strcmp(type, "service_account") == 0 ? "; use source=key with key_file=" : "");
 	return false;
 }
 
@@ -164,7 +161,7 @@ static bool take_members(const json_t *object, struct config *c, struct keyfob_r
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "config_file= lacks %s", lacks);
 	else if (c->user_project && !strstr(c->audience, "/workforcePools/"))
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "workforce_pool_user_project in config_file= is for workforce pools, audience names none");
+			"workforce_pool_user_project in config_file= is for workforce pools, audience names none");
 	else
 		return true;
 	return false;
@@ -179,8 +176,7 @@ static bool read_config(const struct keyfob_request *request, struct config *c, 
 
 	text = keyfob_secret(request, "config_file", &length);
 	if (!text) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "source=external_account needs config_file=, an external_account JSON file");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "source=external_account needs config_file=, an external_account JSON file");
 		return false;
 	}
 	object = json_reply_load(text, length, &why);
@@ -188,8 +184,7 @@ static bool read_config(const struct keyfob_request *request, struct config *c, 
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "config_file= is not usable: %s", why);
 		return false;
 	}
-	ok = check_type(object, reply) && (c->universe = gcp_universe(request, object, reply)) &&
-	     take_members(object, c, reply) &&
+	ok = check_type(object, reply) && (c->universe = gcp_universe(request, object, reply)) && take_members(object, c, reply) &&
 	     take_source(request, json_object_get(object, "credential_source"), c, reply);
 	json_reply_free(object);
 	return ok;
@@ -198,8 +193,8 @@ static bool read_config(const struct keyfob_request *request, struct config *c, 
 /* --- the subject token ------------------------------------------------------ */
 
 /* Text, or a member of a JSON object; blanks around it do not count. */
-static bool take_subject(const struct config *c, const char *where, const struct buffer *from, struct buffer *subject,
-			 struct keyfob_reply *reply)
+static bool take_subject(
+	const struct config *c, const char *where, const struct buffer *from, struct buffer *subject, struct keyfob_reply *reply)
 {
 	const char *at = from->length ? (const char *)from->data : "", *why = "it is empty";
 	size_t length = from->length;
@@ -248,8 +243,8 @@ static bool read_file(const char *path, struct buffer *to, struct keyfob_reply *
 	return got >= 0;
 }
 
-static bool ask_url(struct gcp_chain *chain, const struct keyfob_request *request, const struct config *c,
-		    struct buffer *to, struct keyfob_reply *reply)
+static bool ask_url(struct gcp_chain *chain, const struct keyfob_request *request, const struct config *c, struct buffer *to,
+	struct keyfob_reply *reply)
 {
 	const char *headers[HEADERS_MAX + 1];
 	struct http_exchange x;
@@ -279,10 +274,11 @@ static bool ask_url(struct gcp_chain *chain, const struct keyfob_request *reques
 		if (x.body.length)
 			http_show(request, shown, sizeof(shown), x.body.data, x.body.length);
 		reply->retry_after = x.retry_after;
-		keyfob_fail(reply, x.status == 429 ? KEYFOB_CLASS_THROTTLED :
-			    gone ? KEYFOB_CLASS_PERMANENT : KEYFOB_CLASS_TRANSIENT,
-			    "the source of the foreign token (%.200s) answered %ld%s%s", url.origin, x.status,
-			    shown[0] ? ": " : "", shown);
+		keyfob_fail(reply,
+			x.status == 429 ? KEYFOB_CLASS_THROTTLED
+			: gone		? KEYFOB_CLASS_PERMANENT
+					: KEYFOB_CLASS_TRANSIENT,
+			"the source of the foreign token (%.200s) answered %ld%s%s", url.origin, x.status, shown[0] ? ": " : "", shown);
 	}
 out:
 	http_free(&x);
@@ -291,8 +287,8 @@ out_url:
 	return ok;
 }
 
-static bool get_subject(struct gcp_chain *chain, const struct keyfob_request *request, const struct config *c,
-			struct buffer *subject, struct keyfob_reply *reply)
+static bool get_subject(struct gcp_chain *chain, const struct keyfob_request *request, const struct config *c, struct buffer *subject,
+	struct keyfob_reply *reply)
 {
 	const char *file = keyfob_setting(request, "subject_file", NULL), *token;
 	struct buffer text;
@@ -304,8 +300,9 @@ static bool get_subject(struct gcp_chain *chain, const struct keyfob_request *re
 		return buffer_put(subject, token, length) && buffer_cstring(subject);
 	if (!file && c->file) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "config_file= names the file %.300s; the sandbox lets it be read if the provider line "
-			    "says so too: subject_file=%.300s", c->file, c->file);
+			"config_file= names the file %.300s; the sandbox lets it be read if the provider line "
+			"says so too: subject_file=%.300s",
+			c->file, c->file);
 		return false;
 	}
 	buffer_init(&text, TOKEN_MAX);
@@ -320,8 +317,7 @@ static bool get_subject(struct gcp_chain *chain, const struct keyfob_request *re
 
 /* --- the exchange ----------------------------------------------------------- */
 
-static void put_form(const struct keyfob_request *request, const struct config *c, const char *subject, bool last,
-		     struct buffer *form)
+static void put_form(const struct keyfob_request *request, const struct config *c, const char *subject, bool last, struct buffer *form)
 {
 	const char *scopes = last ? keyfob_setting(request, "scopes", GCP_SCOPE) : GCP_SCOPE;
 	json_t *list = gcp_words(scopes, ""), *word;
@@ -330,8 +326,7 @@ static void put_form(const struct keyfob_request *request, const struct config *
 	size_t i;
 
 	buffer_init(&scope, FORM_MAX);
-	json_array_foreach(list, i, word)
-		buffer_printf(&scope, "%s%s", i ? " " : "", json_string_value(word));
+	json_array_foreach(list, i, word) buffer_printf(&scope, "%s%s", i ? " " : "", json_string_value(word));
 	json_decref(list);
 	token_form_add(form, "grant_type", GRANT);
 	token_form_add(form, "audience", c->audience);
@@ -351,8 +346,8 @@ static void put_form(const struct keyfob_request *request, const struct config *
 }
 
 /* An access token of the pool's, into step. */
-static bool exchange(const struct keyfob_request *request, const struct config *c, const char *subject, bool last,
-		     struct keyfob_reply *step)
+static bool exchange(
+	const struct keyfob_request *request, const struct config *c, const char *subject, bool last, struct keyfob_reply *step)
 {
 	struct token_endpoint endpoint = { .service = "Google STS", .field = "access_token", .advice = advice };
 	struct buffer form, authorization;
@@ -363,8 +358,7 @@ static bool exchange(const struct keyfob_request *request, const struct config *
 	buffer_init(&authorization, TOKEN_MAX);
 	if (!gcp_url_parse(&url, c->token_url) || !gcp_url_allowed(request, &url, c->universe)) {
 		keyfob_fail(step, KEYFOB_CLASS_CONFIG,
-			    "token_url in config_file= is not https below %s: the foreign token is not sent there",
-			    c->universe);
+			"token_url in config_file= is not https below %s: the foreign token is not sent there", c->universe);
 	} else {
 		put_form(request, c, subject, last, &form);
 		if (c->client_id && token_basic_authorization(&authorization, c->client_id, secret, strlen(secret)))
@@ -399,14 +393,15 @@ static char *email_of(const struct keyfob_request *request, const struct config 
 	if (email && gcp_email_valid(email))
 		return email;
 	free(email);
-	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, target ? "target= is not the email address of a service account" :
-		    "service_account_impersonation_url in config_file= is not one of IAM Credentials below %s",
-		    c->universe);
+	keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
+		target ? "target= is not the email address of a service account"
+		       : "service_account_impersonation_url in config_file= is not one of IAM Credentials below %s",
+		c->universe);
 	return NULL;
 }
 
-static void obtain_as_account(struct gcp_chain *chain, const struct keyfob_request *request, const struct config *c,
-			      const char *subject, struct keyfob_reply *reply)
+static void obtain_as_account(struct gcp_chain *chain, const struct keyfob_request *request, const struct config *c, const char *subject,
+	struct keyfob_reply *reply)
 {
 	const char *endpoint = keyfob_setting(request, "endpoint", NULL);
 	struct gcp_target target = { .universe = c->universe };
@@ -442,8 +437,8 @@ void gcp_external(const struct keyfob_request *request, struct keyfob_reply *rep
 	as_account = c.impersonation_url || keyfob_setting(request, "target", NULL);
 	if (!as_account && request->kind == KEYFOB_KIND_ID) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "a pool gives access tokens only; for an ID token set target= to a service account, "
-			    "or token = access");
+			"a pool gives access tokens only; for an ID token set target= to a service account, "
+			"or token = access");
 		goto out;
 	}
 	if (!get_subject(&chain, request, &c, &subject, reply))

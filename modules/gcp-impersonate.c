@@ -24,7 +24,7 @@ static const struct {
 	{ 400, KEYFOB_CLASS_PERMANENT, 0, "check target=, delegates=, scopes=, lifetime= and resource" },
 	{ 401, KEYFOB_CLASS_PERMANENT, 0, "the source token is not accepted; it must be an access token of Google's" },
 	{ 403, KEYFOB_CLASS_PERMANENT, 0,
-	  "grant the source account Service Account Token Creator on the target, and enable the IAM Credentials API" },
+		"grant the source account Service Account Token Creator on the target, and enable the IAM Credentials API" },
 	{ 404, KEYFOB_CLASS_CONFIG, 0, "there is no such service account; correct target=" },
 	{ 408, KEYFOB_CLASS_TRANSIENT, 0, NULL },
 	{ 429, KEYFOB_CLASS_THROTTLED, 1, "too many requests" },
@@ -37,8 +37,8 @@ static const struct {
 /* --- IAM Credentials -------------------------------------------------------- */
 
 /* {"error": {"code": 403, "message": "...", "status": "PERMISSION_DENIED"}} */
-static void read_error(const struct http_exchange *x, const struct keyfob_request *request,
-		       struct keyfob_reply *reply, char *text, size_t size)
+static void read_error(
+	const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply, char *text, size_t size)
 {
 	const char *why = NULL, *message, *status;
 	json_t *object = json_reply_load(x->body.data, x->body.length, &why), *error;
@@ -72,8 +72,8 @@ static void iam_fail(const struct http_exchange *x, const struct keyfob_request 
 			reply->retry_after = statuses[i].retry;
 	}
 	read_error(x, request, reply, text, sizeof(text));
-	keyfob_fail(reply, class, "IAM Credentials answered %ld%s%s%s%s%s%s", x->status, reply->code[0] ? " " : "",
-		    reply->code, text[0] ? ": " : "", text, advice ? "; " : "", advice ? advice : "");
+	keyfob_fail(reply, class, "IAM Credentials answered %ld%s%s%s%s%s%s", x->status, reply->code[0] ? " " : "", reply->code,
+		text[0] ? ": " : "", text, advice ? "; " : "", advice ? advice : "");
 }
 
 static void iam_read(const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply)
@@ -83,13 +83,11 @@ static void iam_read(const struct http_exchange *x, const struct keyfob_request 
 
 	token = json_reply_text(object, field);
 	if (!object)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
-			    "IAM Credentials answered 200, but with no usable JSON: %s", why);
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "IAM Credentials answered 200, but with no usable JSON: %s", why);
 	else if (!token)
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "IAM Credentials answered 200, but with no %s", field);
 	else if (json_reply_token(reply, token, strlen(token)) && request->kind != KEYFOB_KIND_ID &&
-		 !expiry_parse_json(json_object_get(object, "expireTime"), time(NULL), EXPIRY_ABSOLUTE,
-				    &reply->expires))
+		 !expiry_parse_json(json_object_get(object, "expireTime"), time(NULL), EXPIRY_ABSOLUTE, &reply->expires))
 		report_tell(request, "! no readable expireTime");
 	json_reply_free(object);
 }
@@ -102,12 +100,12 @@ static bool put_body(const struct keyfob_request *request, const struct gcp_targ
 	char *text;
 
 	if (request->kind == KEYFOB_KIND_ID)
-		object = json_pack("{s:o, s:s, s:b, s:b}", "delegates", delegates, "audience", request->resource,
-				   "includeEmail", 1, "useEmailAzp", 1);
+		object = json_pack(
+			"{s:o, s:s, s:b, s:b}", "delegates", delegates, "audience", request->resource, "includeEmail", 1, "useEmailAzp", 1);
 	else
 		object = json_pack("{s:o, s:o, s:o}", "delegates", delegates, "scope",
-				   gcp_words(keyfob_setting(request, "scopes", GCP_SCOPE), ""), "lifetime",
-				   json_sprintf("%us", target->lifetime ? target->lifetime : LIFETIME_USUAL));
+			gcp_words(keyfob_setting(request, "scopes", GCP_SCOPE), ""), "lifetime",
+			json_sprintf("%us", target->lifetime ? target->lifetime : LIFETIME_USUAL));
 	text = object ? json_dumps(object, JSON_COMPACT) : NULL;
 	json_decref(object);
 	if (text)
@@ -116,8 +114,7 @@ static bool put_body(const struct keyfob_request *request, const struct gcp_targ
 	return text && !body->failed;
 }
 
-void gcp_generate(const struct keyfob_request *request, struct keyfob_reply *reply, const struct gcp_target *target,
-		  const char *token)
+void gcp_generate(const struct keyfob_request *request, struct keyfob_reply *reply, const struct gcp_target *target, const char *token)
 {
 	const char *headers[] = { "Content-Type: application/json", "Accept: application/json", NULL, NULL };
 	const char *verb = request->kind == KEYFOB_KIND_ID ? "generateIdToken" : "generateAccessToken";
@@ -133,8 +130,9 @@ void gcp_generate(const struct keyfob_request *request, struct keyfob_reply *rep
 	if (!http_init(&x, request, reply, origin, "/v1/projects/-/serviceAccounts/"))
 		goto out;
 	if (!headers[2] || !put_body(request, target, &body)) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the request to IAM Credentials cannot be made: it is too long, "
-			    "or resource is not UTF-8");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
+			"the request to IAM Credentials cannot be made: it is too long, "
+			"or resource is not UTF-8");
 		goto out;
 	}
 	http_escape(&x.url, target->email, "@");
@@ -170,7 +168,7 @@ unsigned int gcp_lifetime(const struct keyfob_request *request, unsigned int oth
 	if (seconds >= LIFETIME_MIN && seconds <= LIFETIME_MAX)
 		return (unsigned int)seconds;
 	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s of an access token is from 10m to 12h",
-		    text ? "lifetime=" : "token_lifetime_seconds in config_file=, the life");
+		text ? "lifetime=" : "token_lifetime_seconds in config_file=, the life");
 	return 0;
 }
 
@@ -189,8 +187,7 @@ static bool check_target(const struct keyfob_request *request, struct keyfob_rep
 	target->email = keyfob_setting(request, "target", NULL);
 	target->delegates = keyfob_setting(request, "delegates", NULL);
 	if (!target->email || !gcp_email_valid(target->email)) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "source=impersonate needs target=, the email address of a service account");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "source=impersonate needs target=, the email address of a service account");
 		return false;
 	}
 	if (keyfob_setting(request, "source_from", NULL) && keyfob_setting(request, "key_file", NULL)) {
@@ -203,8 +200,7 @@ static bool check_target(const struct keyfob_request *request, struct keyfob_rep
 }
 
 /* An access token to start from, into step. */
-static bool take_source_token(struct gcp_chain *chain, const struct keyfob_request *request,
-			      struct keyfob_reply *step)
+static bool take_source_token(struct gcp_chain *chain, const struct keyfob_request *request, struct keyfob_reply *step)
 {
 	bool by_key = keyfob_setting(request, "key_file", NULL);
 	const char *endpoint = keyfob_setting(request, by_key ? "endpoint" : "metadata_endpoint", NULL), *token;

@@ -11,7 +11,7 @@
 #define TOKEN_URI "https://oauth2.googleapis.com/token"
 #define IAM_SCOPE "https://www.googleapis.com/auth/iam"
 #define GRANT "urn:ietf:params:oauth:grant-type:jwt-bearer"
-#define ASSERTION_LIFE 3600	/* Google takes no longer one */
+#define ASSERTION_LIFE 3600 /* Google takes no longer one */
 #define ASSERTION_MAX 32768
 #define FORM_MAX 65536
 
@@ -24,13 +24,12 @@ struct key_file {
 static const struct token_advice advice[] = {
 	{ "internal_failure", KEYFOB_CLASS_TRANSIENT, NULL },
 	{ "reasonable timeframe", KEYFOB_CLASS_PERMANENT, "this machine's clock is wrong; set it (timedatectl)" },
-	{ "account not found", KEYFOB_CLASS_PERMANENT,
-	  "the service account was deleted or disabled; check client_email in key_file=" },
+	{ "account not found", KEYFOB_CLASS_PERMANENT, "the service account was deleted or disabled; check client_email in key_file=" },
 	{ "Invalid JWT Signature", KEYFOB_CLASS_PERMANENT,
-	  "the key was deleted or disabled, or private_key in key_file= is of another account" },
+		"the key was deleted or disabled, or private_key in key_file= is of another account" },
 	{ "unauthorized_client", KEYFOB_CLASS_PERMANENT,
-	  "the account may not ask for these scopes, or not in the name of subject=; "
-	  "allow its client id domain-wide delegation" },
+		"the account may not ask for these scopes, or not in the name of subject=; "
+		"allow its client id domain-wide delegation" },
 	{ "invalid_scope", KEYFOB_CLASS_CONFIG, "correct scopes=" },
 	{ NULL, 0, NULL },
 };
@@ -50,8 +49,8 @@ static bool check_type(const json_t *object, struct keyfob_reply *reply)
 
 	if (type && strcmp(type, "service_account") == 0)
 		return true;
-	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "key_file= is of type %.64s, not service_account%s",
-		    type ? type : "(none)", external ? "; use source=external_account with config_file=" : "");
+	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "key_file= is of type %.64s, not service_account%s", type ? type : "(none)",
+		external ? "; use source=external_account with config_file=" : "");
 	return false;
 }
 
@@ -93,8 +92,7 @@ static bool read_key_file(const struct keyfob_request *request, struct keyfob_re
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "key_file= is not usable: %s", why);
 		return false;
 	}
-	ok = check_type(object, reply) && (file->universe = gcp_universe(request, object, reply)) &&
-	     take_members(object, file, reply);
+	ok = check_type(object, reply) && (file->universe = gcp_universe(request, object, reply)) && take_members(object, file, reply);
 	json_reply_free(object);
 	return ok;
 }
@@ -105,7 +103,7 @@ static json_t *scope_text(const char *scopes)
 	char *text = strdup(scopes);
 	json_t *json = NULL;
 
-	for (char *at = text; at && (at = strchr(at, ',')); )
+	for (char *at = text; at && (at = strchr(at, ','));)
 		*at = ' ';
 	if (text)
 		json = json_string(text);
@@ -158,7 +156,7 @@ static void exchange(const struct keyfob_request *request, struct keyfob_reply *
 	buffer_init(&form, FORM_MAX);
 	if (!gcp_url_parse(&url, file->token_uri) || !gcp_url_allowed(request, &url, file->universe)) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "token_uri in key_file= is not https below %s; correct it, or set endpoint=", file->universe);
+			"token_uri in key_file= is not https below %s; correct it, or set endpoint=", file->universe);
 	} else if (sign(file, claims, &jwt, reply)) {
 		token_form_add(&form, "grant_type", GRANT);
 		token_form_add(&form, "assertion", (const char *)jwt.data);
@@ -177,8 +175,8 @@ static void self_sign(const struct keyfob_request *request, struct keyfob_reply 
 {
 	bool id = request->kind == KEYFOB_KIND_ID;
 	struct gcp_target target = { .email = file->email, .universe = file->universe };
-	json_t *claims = json_pack("{s:s, s:o}", "sub", file->email, "scope",
-				   scope_text(id ? IAM_SCOPE : keyfob_setting(request, "scopes", GCP_SCOPE)));
+	json_t *claims = json_pack(
+		"{s:s, s:o}", "sub", file->email, "scope", scope_text(id ? IAM_SCOPE : keyfob_setting(request, "scopes", GCP_SCOPE)));
 	struct buffer jwt;
 
 	buffer_init(&jwt, ASSERTION_MAX);

@@ -44,10 +44,9 @@ static void metadata_fail(const struct http_exchange *x, struct keyfob_reply *re
 		if (!reply->retry_after)
 			reply->retry_after = statuses[i].retry;
 	}
-	report_text(text, sizeof(text), x->body.length ? (const char *)x->body.data : "", x->body.length,
-		  REPORT_MASK_KEEP_IDS);
-	keyfob_fail(reply, class, "the metadata server answered %ld%s%s%s%s", x->status, text[0] ? ": " : "", text,
-		    advice ? "; " : "", advice ? advice : "");
+	report_text(text, sizeof(text), x->body.length ? (const char *)x->body.data : "", x->body.length, REPORT_MASK_KEEP_IDS);
+	keyfob_fail(reply, class, "the metadata server answered %ld%s%s%s%s", x->status, text[0] ? ": " : "", text, advice ? "; " : "",
+		advice ? advice : "");
 }
 
 /* The token is the body itself, as text; its expiry stands in the JWT. */
@@ -70,22 +69,18 @@ static void read_id_token(const struct http_exchange *x, struct keyfob_reply *re
 	json_reply_token(reply, token, length);
 }
 
-static void read_access_token(const struct http_exchange *x, const struct keyfob_request *request,
-			      struct keyfob_reply *reply)
+static void read_access_token(const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply)
 {
 	const char *why = NULL, *token;
 	json_t *object = json_reply_load(x->body.data, x->body.length, &why);
 
 	token = object ? json_reply_text(object, "access_token") : NULL;
 	if (!object)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
-			    "the metadata server answered 200, but with no usable JSON: %s", why);
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the metadata server answered 200, but with no usable JSON: %s", why);
 	else if (!token)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
-			    "the metadata server answered 200, but with no access_token");
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the metadata server answered 200, but with no access_token");
 	else if (json_reply_token(reply, token, strlen(token)) &&
-		 !expiry_parse_json(json_object_get(object, "expires_in"), time(NULL), EXPIRY_RELATIVE,
-				    &reply->expires))
+		 !expiry_parse_json(json_object_get(object, "expires_in"), time(NULL), EXPIRY_RELATIVE, &reply->expires))
 		report_tell(request, "! no readable expires_in");
 	json_reply_free(object);
 }
@@ -95,8 +90,7 @@ static bool put_path(struct http_exchange *x, const struct keyfob_request *reque
 	const char *account = keyfob_setting(request, "service_account", "default"), *scopes, *format;
 
 	if (strpbrk(account, "/?#%") || strcmp(account, "..") == 0 || strcmp(account, ".") == 0) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "service_account= takes an email address, an alias or 'default'");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "service_account= takes an email address, an alias or 'default'");
 		return false;
 	}
 	scopes = keyfob_setting(request, "scopes", NULL);
@@ -133,8 +127,9 @@ void gcp_metadata(const struct keyfob_request *request, struct keyfob_reply *rep
 		goto out;
 	if (strcasecmp(x.flavor, "Google") != 0) {
 		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE,
-			    "the answer (%ld) lacks Metadata-Flavor: Google, so something else answered, such as "
-			    "a proxy or a captive portal; " NOT_GOOGLE, x.status);
+			"the answer (%ld) lacks Metadata-Flavor: Google, so something else answered, such as "
+			"a proxy or a captive portal; " NOT_GOOGLE,
+			x.status);
 	} else if (x.status != 200) {
 		metadata_fail(&x, reply);
 	} else if (request->kind == KEYFOB_KIND_ID) {

@@ -24,22 +24,21 @@ void gcp_chain_init(struct gcp_chain *chain, const struct keyfob_request *reques
 	chain->deadline = now_ms() + request->timeout * INT64_C(1000);
 }
 
-bool gcp_chain_next(struct gcp_chain *chain, const struct keyfob_request *request, enum keyfob_kind kind,
-		    const char *endpoint, bool last, struct keyfob_reply *reply)
+bool gcp_chain_next(struct gcp_chain *chain, const struct keyfob_request *request, enum keyfob_kind kind, const char *endpoint, bool last,
+	struct keyfob_reply *reply)
 {
 	int64_t left = chain->deadline - now_ms();
 	size_t count = 0;
 
 	if (left <= 0) {
-		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE,
-			    "the steps to a token took longer than %u s; timeout= may be raised", request->timeout);
+		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "the steps to a token took longer than %u s; timeout= may be raised",
+			request->timeout);
 		return false;
 	}
 	for (size_t i = 0; i < request->count && count + 1 < GCP_SETTINGS; i++) {
 		const char *name = request->settings[i].name;
 
-		if (strcmp(name, "endpoint") != 0 &&
-		    (last || (strcmp(name, "scopes") != 0 && strcmp(name, "subject") != 0)))
+		if (strcmp(name, "endpoint") != 0 && (last || (strcmp(name, "scopes") != 0 && strcmp(name, "subject") != 0)))
 			chain->settings[count++] = request->settings[i];
 	}
 	if (endpoint)
@@ -77,8 +76,8 @@ bool gcp_url_parse(struct gcp_url *url, const char *text)
 
 	memset(url, 0, sizeof(*url));
 	if (!u || curl_url_set(u, CURLUPART_URL, text, 0) || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
-	    curl_url_get(u, CURLUPART_HOST, &host, 0) || curl_url_get(u, CURLUPART_PATH, &path, 0) ||
-	    !curl_url_get(u, CURLUPART_USER, &extra, 0) || !curl_url_get(u, CURLUPART_FRAGMENT, &extra, 0))
+		curl_url_get(u, CURLUPART_HOST, &host, 0) || curl_url_get(u, CURLUPART_PATH, &path, 0) ||
+		!curl_url_get(u, CURLUPART_USER, &extra, 0) || !curl_url_get(u, CURLUPART_FRAGMENT, &extra, 0))
 		goto out;
 	if (curl_url_get(u, CURLUPART_PORT, &port, 0))
 		port = NULL;
@@ -117,8 +116,7 @@ const char *gcp_universe(const struct keyfob_request *request, const json_t *fil
 	if (strcasecmp(named, allowed) == 0)
 		return allowed;
 	keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-		    "the file belongs to the universe %.200s; if it may send tokens there, set universe_domain= to that",
-		    named);
+		"the file belongs to the universe %.200s; if it may send tokens there, set universe_domain= to that", named);
 	return NULL;
 }
 
@@ -163,8 +161,7 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 	const char *source = keyfob_setting(request, "source", "metadata");
 
 	if (request->kind == KEYFOB_KIND_ID && !request->resource[0]) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "no resource; set resource = to the audience the ID token is for");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "no resource; set resource = to the audience the ID token is for");
 		return;
 	}
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
@@ -180,38 +177,34 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 
 static const struct keyfob_option options[] = {
 	{ "source", KEYFOB_OPTION_CHOICE, 0, "metadata|key|impersonate|external_account",
-	  "the metadata server; a service account's key; acting as another account; a foreign token "
-	  "(workload identity federation). Default: metadata" },
-	{ "service_account", KEYFOB_OPTION_TEXT, 0, "an email address or alias",
-	  "metadata: whose token; default: default" },
+		"the metadata server; a service account's key; acting as another account; a foreign token "
+		"(workload identity federation). Default: metadata" },
+	{ "service_account", KEYFOB_OPTION_TEXT, 0, "an email address or alias", "metadata: whose token; default: default" },
 	{ "format", KEYFOB_OPTION_CHOICE, 0, "standard|full",
-	  "metadata: claims of an ID token, full adds email and instance; default: full" },
-	{ "licenses", KEYFOB_OPTION_FLAG, 0, "yes or no",
-	  "metadata: ID tokens with format=full name the image's licenses; default: no" },
+		"metadata: claims of an ID token, full adds email and instance; default: full" },
+	{ "licenses", KEYFOB_OPTION_FLAG, 0, "yes or no", "metadata: ID tokens with format=full name the image's licenses; default: no" },
 	{ "scopes", KEYFOB_OPTION_TEXT, 0, "SCOPE,SCOPE...",
-	  "of an access token; default: the machine's (metadata, where the platform heeds them), else cloud-platform" },
+		"of an access token; default: the machine's (metadata, where the platform heeds them), else cloud-platform" },
 	{ "key_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "a service account's JSON file",
-	  "key: whose key signs (needed). impersonate: whose token to start from; default: the metadata server's" },
+		"key: whose key signs (needed). impersonate: whose token to start from; default: the metadata server's" },
 	{ "subject", KEYFOB_OPTION_TEXT, 0, "an email address",
-	  "key: a user of the domain, for domain-wide delegation; default: the account itself" },
+		"key: a user of the domain, for domain-wide delegation; default: the account itself" },
 	{ "target", KEYFOB_OPTION_TEXT, 0, "an email address",
-	  "impersonate: the service account to act as (needed). external_account: default: what the file says" },
+		"impersonate: the service account to act as (needed). external_account: default: what the file says" },
 	{ "delegates", KEYFOB_OPTION_TEXT, 0, "EMAIL,EMAIL...",
-	  "impersonate, external_account: the accounts between, in order; default: none" },
+		"impersonate, external_account: the accounts between, in order; default: none" },
 	{ "lifetime", KEYFOB_OPTION_SECONDS, 0, "10m to 12h",
-	  "impersonate, external_account: of an access token; more than 1h needs an organization policy; default: 1h" },
-	{ "source_from", KEYFOB_OPTION_CREDENTIAL, 0, "a credential's name",
-	  "impersonate: start from that credential's access token" },
+		"impersonate, external_account: of an access token; more than 1h needs an organization policy; default: 1h" },
+	{ "source_from", KEYFOB_OPTION_CREDENTIAL, 0, "a credential's name", "impersonate: start from that credential's access token" },
 	{ "metadata_endpoint", KEYFOB_OPTION_URL, 0, "http[s]://HOST[:PORT]",
-	  "impersonate: the metadata server to start from; default: " GCP_METADATA_ORIGIN },
+		"impersonate: the metadata server to start from; default: " GCP_METADATA_ORIGIN },
 	{ "config_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "an external_account JSON file",
-	  "external_account: as gcloud iam workload-identity-pools create-cred-config writes it (needed)" },
+		"external_account: as gcloud iam workload-identity-pools create-cred-config writes it (needed)" },
 	{ "subject_file", KEYFOB_OPTION_FILE, 0, "a file",
-	  "external_account: where the foreign token stands; needed where config_file names a file" },
+		"external_account: where the foreign token stands; needed where config_file names a file" },
 	{ "subject_from", KEYFOB_OPTION_CREDENTIAL, 0, "a credential's name",
-	  "external_account: that credential's token is the foreign one, whatever config_file says" },
-	{ "universe_domain", KEYFOB_OPTION_TEXT, 0, "a domain",
-	  "where key_file and config_file may send tokens; default: googleapis.com" },
+		"external_account: that credential's token is the foreign one, whatever config_file says" },
+	{ "universe_domain", KEYFOB_OPTION_TEXT, 0, "a domain", "where key_file and config_file may send tokens; default: googleapis.com" },
 	HTTP_OPTIONS,
 };
 

@@ -18,9 +18,9 @@
 
 /* Several requests, one attempt: they share its options and its time. */
 struct gcp_chain {
-	struct keyfob_request request;	/* as the next request is to see it */
+	struct keyfob_request request; /* as the next request is to see it */
 	struct keyfob_setting settings[GCP_SETTINGS];
-	int64_t deadline;		/* CLOCK_MONOTONIC, ms */
+	int64_t deadline; /* CLOCK_MONOTONIC, ms */
 };
 
 void gcp_chain_init(struct gcp_chain *chain, const struct keyfob_request *request);
@@ -30,8 +30,8 @@ void gcp_chain_init(struct gcp_chain *chain, const struct keyfob_request *reques
  * token in the end, scopes and subject, are kept from all but the last one.
  * False, with a failure in the reply, when no time is left.
  */
-bool gcp_chain_next(struct gcp_chain *chain, const struct keyfob_request *request, enum keyfob_kind kind,
-		    const char *endpoint, bool last, struct keyfob_reply *reply);
+bool gcp_chain_next(struct gcp_chain *chain, const struct keyfob_request *request, enum keyfob_kind kind, const char *endpoint, bool last,
+	struct keyfob_reply *reply);
 /* Wipe the token of a step that is not the last one. */
 void gcp_wipe(struct keyfob_reply *step);
 
@@ -56,13 +56,12 @@ json_t *gcp_words(const char *text, const char *prefix);
 /* An account to act as, by way of IAM Credentials. */
 struct gcp_target {
 	const char *email;
-	const char *delegates;	/* "a,b", or NULL */
+	const char *delegates; /* "a,b", or NULL */
 	const char *universe;
-	unsigned int lifetime;	/* of an access token, seconds */
+	unsigned int lifetime; /* of an access token, seconds */
 };
 /* Ask for a token of request->kind in the target's name, with a source token. */
-void gcp_generate(const struct keyfob_request *request, struct keyfob_reply *reply, const struct gcp_target *target,
-		  const char *token);
+void gcp_generate(const struct keyfob_request *request, struct keyfob_reply *reply, const struct gcp_target *target, const char *token);
 /* The option lifetime=, or otherwise. 0, with a failure in the reply, when it is out of bounds. */
 unsigned int gcp_lifetime(const struct keyfob_request *request, unsigned int otherwise, struct keyfob_reply *reply);
 bool gcp_email_valid(const char *email);

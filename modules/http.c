@@ -14,7 +14,7 @@
 #define CONNECT_METADATA_MS 1000L
 #define CONNECT_PUBLIC_MS 5000L
 #define SHOWN_MAX 300
-#define SECRET_MIN 6	/* shorter ones occur in any text by chance */
+#define SECRET_MIN 6 /* shorter ones occur in any text by chance */
 #define UNRESERVED "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 void http_escape(struct buffer *to, const char *text, const char *keep)
@@ -43,7 +43,7 @@ bool http_is_private(const char *url, bool *local)
 	CURLU *u = curl_url();
 
 	if (u && curl_url_set(u, CURLUPART_URL, url, 0) == 0 && curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == 0 &&
-	    curl_url_get(u, CURLUPART_HOST, &host, 0) == 0) {
+		curl_url_get(u, CURLUPART_HOST, &host, 0) == 0) {
 		is_local = strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
 			   (inet_pton(AF_INET, host, &in4) == 1 && ntohl(in4.s_addr) >> 24 == 127);
 		is_private = strcmp(scheme, "https") == 0 || (is_local && strcmp(scheme, "http") == 0);
@@ -72,8 +72,7 @@ static bool repeats(const struct keyfob_secret *secret, const void *text, size_t
 	buffer_put(&plain, secret->value, size);
 	if (buffer_cstring(&plain))
 		http_escape(&encoded, (const char *)plain.data, "");
-	found = memmem(text, length, secret->value, size) ||
-		(encoded.length && memmem(text, length, encoded.data, encoded.length));
+	found = memmem(text, length, secret->value, size) || (encoded.length && memmem(text, length, encoded.data, encoded.length));
 	buffer_free(&plain);
 	buffer_free(&encoded);
 	return found;
@@ -97,15 +96,14 @@ static bool put_origin(struct buffer *url, const char *endpoint)
 	CURLU *u = curl_url();
 	bool ok = false;
 
-	if (!u || curl_url_set(u, CURLUPART_URL, endpoint, 0) ||
-	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) || curl_url_get(u, CURLUPART_HOST, &host, 0) ||
-	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) || curl_url_get(u, CURLUPART_PATH, &path, 0))
+	if (!u || curl_url_set(u, CURLUPART_URL, endpoint, 0) || curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) ||
+		curl_url_get(u, CURLUPART_HOST, &host, 0) || curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) ||
+		curl_url_get(u, CURLUPART_PATH, &path, 0))
 		goto out;
-	if (strcmp(path, "/") != 0 || !curl_url_get(u, CURLUPART_QUERY, &extra, 0) ||
-	    !curl_url_get(u, CURLUPART_FRAGMENT, &extra, 0) || !curl_url_get(u, CURLUPART_USER, &extra, 0))
+	if (strcmp(path, "/") != 0 || !curl_url_get(u, CURLUPART_QUERY, &extra, 0) || !curl_url_get(u, CURLUPART_FRAGMENT, &extra, 0) ||
+		!curl_url_get(u, CURLUPART_USER, &extra, 0))
 		goto out;
-	ok = (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) &&
-	     buffer_printf(url, "%s://%s:%s", scheme, host, port);
+	ok = (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) && buffer_printf(url, "%s://%s:%s", scheme, host, port);
 out:
 	curl_free(scheme);
 	curl_free(host);
@@ -116,8 +114,8 @@ out:
 	return ok;
 }
 
-bool http_init(struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply,
-	       const char *origin, const char *path)
+bool http_init(
+	struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply, const char *origin, const char *path)
 {
 	const char *endpoint = keyfob_setting(request, "endpoint", NULL);
 
@@ -127,8 +125,7 @@ bool http_init(struct http_exchange *x, const struct keyfob_request *request, st
 	/* curl hands token bytes through its own buffers. */
 	curl_global_init_mem(CURL_GLOBAL_DEFAULT, wipe_malloc, wipe_free, wipe_realloc, wipe_strdup, wipe_calloc);
 	if (endpoint && !put_origin(&x->url, endpoint)) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "endpoint= takes http:// or https://, a host and a port, and no more");
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "endpoint= takes http:// or https://, a host and a port, and no more");
 		return false;
 	}
 	if (!endpoint)
@@ -172,7 +169,7 @@ static unsigned int parse_retry_after(const char *value)
 
 struct tally {
 	struct http_exchange *x;
-	char names[512];	/* of the reply's headers, to be told */
+	char names[512]; /* of the reply's headers, to be told */
 };
 
 static size_t on_header(char *line, size_t size, size_t count, void *arg)
@@ -218,33 +215,29 @@ static void fail_connect(const struct http_exchange *x, CURL *curl, const char *
 
 	curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &error);
 	if (error == ECONNREFUSED)
-		keyfob_fail(reply, x->refused ? x->refused : KEYFOB_CLASS_UNAVAILABLE,
-			    "%s: nothing listens at %s (connection refused); %s", x->service, where,
-			    or_advice(x, "check endpoint= and the service"));
+		keyfob_fail(reply, x->refused ? x->refused : KEYFOB_CLASS_UNAVAILABLE, "%s: nothing listens at %s (connection refused); %s",
+			x->service, where, or_advice(x, "check endpoint= and the service"));
 	else
 		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%s: cannot reach %s: %s; %s", x->service, where,
-			    error ? strerror((int)error) : "no connection",
-			    or_advice(x, "check the network and endpoint="));
+			error ? strerror((int)error) : "no connection", or_advice(x, "check the network and endpoint="));
 }
 
-static void fail_timeout(const struct http_exchange *x, CURL *curl, const char *where, unsigned int timeout,
-			 struct keyfob_reply *reply)
+static void fail_timeout(const struct http_exchange *x, CURL *curl, const char *where, unsigned int timeout, struct keyfob_reply *reply)
 {
 	curl_off_t connected = 0;
 
 	curl_easy_getinfo(curl, CURLINFO_CONNECT_TIME_T, &connected);
 	if (connected > 0)
-		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE,
-			    "%s: no whole answer from %s within %u s; timeout= may be raised", x->service, where,
-			    timeout);
+		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%s: no whole answer from %s within %u s; timeout= may be raised", x->service,
+			where, timeout);
 	else
-		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%s: %s does not answer (connection timed out); %s",
-			    x->service, where, or_advice(x, "check the network and endpoint="));
+		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%s: %s does not answer (connection timed out); %s", x->service, where,
+			or_advice(x, "check the network and endpoint="));
 }
 
 /* Put into words why no whole answer came. */
-static void http_fail(const struct http_exchange *x, CURL *curl, CURLcode code, const char *where,
-		      unsigned int timeout, struct keyfob_reply *reply)
+static void http_fail(
+	const struct http_exchange *x, CURL *curl, CURLcode code, const char *where, unsigned int timeout, struct keyfob_reply *reply)
 {
 	switch (code) {
 	case CURLE_COULDNT_CONNECT:
@@ -254,42 +247,39 @@ static void http_fail(const struct http_exchange *x, CURL *curl, CURLcode code, 
 		fail_timeout(x, curl, where, timeout, reply);
 		break;
 	case CURLE_COULDNT_RESOLVE_HOST:
-		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%s: the name in %s does not resolve; %s", x->service,
-			    where, or_advice(x, "check DNS and endpoint="));
+		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%s: the name in %s does not resolve; %s", x->service, where,
+			or_advice(x, "check DNS and endpoint="));
 		break;
 	case CURLE_COULDNT_RESOLVE_PROXY:
 	case CURLE_PROXY:
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: the proxy is of no use (%s); check proxy=", x->service,
-			    curl_easy_strerror(code));
+		keyfob_fail(
+			reply, KEYFOB_CLASS_CONFIG, "%s: the proxy is of no use (%s); check proxy=", x->service, curl_easy_strerror(code));
 		break;
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_SSL_ISSUER_ERROR:
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "%s: TLS with %s failed (%s); check the name, or set ca_file= to its authority",
-			    x->service, where, curl_easy_strerror(code));
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: TLS with %s failed (%s); check the name, or set ca_file= to its authority",
+			x->service, where, curl_easy_strerror(code));
 		break;
 	case CURLE_UNSUPPORTED_PROTOCOL:
 		/* Only http and https come this far: so it is the answer. */
-		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%s: what listens at %s does not speak HTTP; %s",
-			    x->service, where, or_advice(x, "check endpoint="));
+		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%s: what listens at %s does not speak HTTP; %s", x->service, where,
+			or_advice(x, "check endpoint="));
 		break;
 	case CURLE_URL_MALFORMAT:
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: the URL is not usable; check endpoint=", x->service);
 		break;
 	case CURLE_WRITE_ERROR:
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
-			    "%s: the answer of %s is longer than %d KiB; this is no token", x->service, where,
-			    HTTP_BODY_MAX / 1024);
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s: the answer of %s is longer than %d KiB; this is no token", x->service,
+			where, HTTP_BODY_MAX / 1024);
 		break;
 	case CURLE_PARTIAL_FILE:
 	case CURLE_GOT_NOTHING:
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s: the answer of %s broke off", x->service, where);
 		break;
 	default:
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s: asking %s failed: %s", x->service, where,
-			    curl_easy_strerror(code));
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s: asking %s failed: %s", x->service, where, curl_easy_strerror(code));
 	}
 }
 
@@ -305,8 +295,7 @@ static void set_options(CURL *curl, struct http_exchange *x, const struct keyfob
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
 	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (request->timeout ? request->timeout : 30) * 1000L);
-	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
-			 x->peer == HTTP_METADATA ? CONNECT_METADATA_MS : CONNECT_PUBLIC_MS);
+	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, x->peer == HTTP_METADATA ? CONNECT_METADATA_MS : CONNECT_PUBLIC_MS);
 	if (x->peer == HTTP_METADATA) {
 		/* The first alone still lets the environment speak in some versions of curl. */
 		curl_easy_setopt(curl, CURLOPT_PROXY, "");
@@ -344,8 +333,7 @@ static void tell_answer(const struct http_exchange *x, const struct keyfob_reque
 {
 	char shown[SHOWN_MAX];
 
-	report_tell(request, "< %ld, %zu bytes, %s", x->status, x->body.length,
-		  x->content_type[0] ? x->content_type : "no content type");
+	report_tell(request, "< %ld, %zu bytes, %s", x->status, x->body.length, x->content_type[0] ? x->content_type : "no content type");
 	report_tell(request, "< %s", names);
 	if (x->status == 200 || !x->body.length)
 		return;

@@ -14,34 +14,34 @@
 
 /* The options of every module that speaks HTTP, for its table. */
 #define HTTP_OPTIONS \
-	{ "endpoint", KEYFOB_OPTION_URL, 0, "http[s]://HOST[:PORT]", \
-	  "replaces scheme, host and port of the source; the path stays" }, \
-	{ "ca_file", KEYFOB_OPTION_FILE, 0, "a PEM file", \
-	  "certificates to trust for https; default: the system's" }, \
-	{ "proxy", KEYFOB_OPTION_URL, 0, "http[s]://HOST[:PORT]", \
-	  "for public endpoints; default: none. Metadata services are always asked directly" }
+	{ "endpoint", KEYFOB_OPTION_URL, 0, "http[s]://HOST[:PORT]", "replaces scheme, host and port of the source; the path stays" }, \
+		{ "ca_file", KEYFOB_OPTION_FILE, 0, "a PEM file", "certificates to trust for https; default: the system's" }, \
+	{ \
+		"proxy", KEYFOB_OPTION_URL, 0, "http[s]://HOST[:PORT]", \
+			"for public endpoints; default: none. Metadata services are always asked directly" \
+	}
 
 enum http_peer {
-	HTTP_METADATA,	/* on this host or link: never through a proxy, 1 s to connect */
-	HTTP_PUBLIC,	/* on the Internet: through proxy= where it is given, 5 s to connect */
+	HTTP_METADATA, /* on this host or link: never through a proxy, 1 s to connect */
+	HTTP_PUBLIC, /* on the Internet: through proxy= where it is given, 5 s to connect */
 };
 
 struct http_exchange {
 	/* what to ask; everything lives until http_free() */
-	const char *service;	/* whom, for messages: "IMDS" */
+	const char *service; /* whom, for messages: "IMDS" */
 	enum http_peer peer;
-	enum keyfob_class refused;	/* what a refused connection means; OK: UNAVAILABLE */
-	const char *advice;	/* what to do when nobody answers, or NULL */
-	struct buffer url;	/* may be told: holds no secret */
-	const char *const *headers;	/* "Name: value", NULL-terminated, or NULL */
-	const struct buffer *form;	/* NULL: GET. Else POST of this, application/x-www-form-urlencoded */
+	enum keyfob_class refused; /* what a refused connection means; OK: UNAVAILABLE */
+	const char *advice; /* what to do when nobody answers, or NULL */
+	struct buffer url; /* may be told: holds no secret */
+	const char *const *headers; /* "Name: value", NULL-terminated, or NULL */
+	const struct buffer *form; /* NULL: GET. Else POST of this, application/x-www-form-urlencoded */
 	/* what came */
 	long status;
-	struct buffer body;	/* at most HTTP_BODY_MAX bytes; wiped */
+	struct buffer body; /* at most HTTP_BODY_MAX bytes; wiped */
 	char content_type[64];
-	char flavor[32];	/* Metadata-Flavor */
-	char challenge[512];	/* WWW-Authenticate, the first, as it came */
-	unsigned int retry_after;	/* seconds, at most 3600; 0: none */
+	char flavor[32]; /* Metadata-Flavor */
+	char challenge[512]; /* WWW-Authenticate, the first, as it came */
+	unsigned int retry_after; /* seconds, at most 3600; 0: none */
 };
 
 /*
@@ -49,8 +49,8 @@ struct http_exchange {
  * otherwise) and path. False, with a reason in reply, when endpoint= is of no
  * use. http_free() ends it in either case.
  */
-bool http_init(struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply,
-	       const char *origin, const char *path);
+bool http_init(
+	struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply, const char *origin, const char *path);
 void http_free(struct http_exchange *x);
 /* Append "&name=value" or "?name=value" to the URL, the value percent-encoded. */
 void http_query(struct http_exchange *x, const char *name, const char *value);

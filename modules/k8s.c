@@ -8,7 +8,7 @@
 
 #define DEFAULT_PATH "/var/run/secrets/kubernetes.io/serviceaccount/token"
 #define DAY 86400
-#define KUBELET_SYNC 60	/* seconds; it looks at its files about so often */
+#define KUBELET_SYNC 60 /* seconds; it looks at its files about so often */
 
 /* The kubelet writes a new one when 80 % of the life or a day is over; one that is late comes at its next look. */
 static time_t renewal(const struct expiry_claims *claims, time_t changed, time_t now)
@@ -38,11 +38,11 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%.500s holds no JWT, or not the whole of it", path);
 	else if (!claims.has_expires)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "%.500s holds a legacy token without an expiry; project one with serviceAccountToken", path);
+			"%.500s holds a legacy token without an expiry; project one with serviceAccountToken", path);
 	else if (claims.expires <= now)
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
-			    "the token in %.500s expired %lld s ago; is the kubelet running, and the pod not being deleted?",
-			    path, (long long)(now - claims.expires));
+			"the token in %.500s expired %lld s ago; is the kubelet running, and the pod not being deleted?", path,
+			(long long)(now - claims.expires));
 	else if (json_reply_token(reply, (const char *)content.data, content.length))
 		reply->refresh = renewal(&claims, changed, now);
 out:
@@ -50,8 +50,7 @@ out:
 }
 
 static const struct keyfob_option options[] = {
-	{ "path", KEYFOB_OPTION_FILE, 0, "a file",
-	  "the projected token, read as user keyfob-fetch or run_as=; default: " DEFAULT_PATH },
+	{ "path", KEYFOB_OPTION_FILE, 0, "a file", "the projected token, read as user keyfob-fetch or run_as=; default: " DEFAULT_PATH },
 };
 
 KEYFOB_MODULE = {

@@ -23,36 +23,36 @@
 
 /* How an option's value is checked, before any fetch, when the configuration is read. */
 enum keyfob_option_type {
-	KEYFOB_OPTION_TEXT,	/* any non-empty text */
-	KEYFOB_OPTION_CHOICE,	/* one of the words in `values`, parted by '|' */
-	KEYFOB_OPTION_URL,	/* http:// or https:// with a host */
-	KEYFOB_OPTION_SECONDS,	/* a whole number of seconds, 's' may follow; m, h for minutes, hours */
-	KEYFOB_OPTION_FILE,	/* an absolute path */
-	KEYFOB_OPTION_FLAG,	/* yes or no */
-	KEYFOB_OPTION_CREDENTIAL,	/* another credential's name; its token is handed over as a secret */
+	KEYFOB_OPTION_TEXT, /* any non-empty text */
+	KEYFOB_OPTION_CHOICE, /* one of the words in `values`, parted by '|' */
+	KEYFOB_OPTION_URL, /* http:// or https:// with a host */
+	KEYFOB_OPTION_SECONDS, /* a whole number of seconds, 's' may follow; m, h for minutes, hours */
+	KEYFOB_OPTION_FILE, /* an absolute path */
+	KEYFOB_OPTION_FLAG, /* yes or no */
+	KEYFOB_OPTION_CREDENTIAL, /* another credential's name; its token is handed over as a secret */
 };
 
 #define KEYFOB_OPTION_REQUIRED 0x01
-#define KEYFOB_OPTION_SECRET 0x04	/* FILE: a file of root's; its content is handed over, see keyfob_secret() */
-#define KEYFOB_OPTION_ARGUMENTS 0x02	/* stands for the words after "--"; no name=value form */
+#define KEYFOB_OPTION_SECRET 0x04 /* FILE: a file of root's; its content is handed over, see keyfob_secret() */
+#define KEYFOB_OPTION_ARGUMENTS 0x02 /* stands for the words after "--"; no name=value form */
 
 struct keyfob_option {
 	const char *name;
 	enum keyfob_option_type type;
 	unsigned int flags;
-	const char *values;	/* CHOICE: "imds|appservice"; else NULL, or how to write a value */
-	const char *help;	/* one line; say the default */
+	const char *values; /* CHOICE: "imds|appservice"; else NULL, or how to write a value */
+	const char *help; /* one line; say the default */
 };
 
 /* What a fetch may do. The sandbox is up before the module is loaded. */
 enum keyfob_sandbox {
-	KEYFOB_SANDBOX_NETWORK,	/* TCP connections, resolver, certificates; no write, no exec */
-	KEYFOB_SANDBOX_EXEC,	/* run a program as the credential's run_as user */
-	KEYFOB_SANDBOX_FILE,	/* read files; no network, no exec */
+	KEYFOB_SANDBOX_NETWORK, /* TCP connections, resolver, certificates; no write, no exec */
+	KEYFOB_SANDBOX_EXEC, /* run a program as the credential's run_as user */
+	KEYFOB_SANDBOX_FILE, /* read files; no network, no exec */
 };
 
 enum keyfob_kind {
-	KEYFOB_KIND_DEFAULT,	/* the module's own */
+	KEYFOB_KIND_DEFAULT, /* the module's own */
 	KEYFOB_KIND_ACCESS,
 	KEYFOB_KIND_ID,
 };
@@ -60,11 +60,11 @@ enum keyfob_kind {
 /* How an attempt ended. It decides what the broker does next. */
 enum keyfob_class {
 	KEYFOB_CLASS_OK,
-	KEYFOB_CLASS_CONFIG,	/* the configuration is wrong: not tried again soon */
-	KEYFOB_CLASS_PERMANENT,	/* the provider refuses, and would again */
-	KEYFOB_CLASS_THROTTLED,	/* too many requests; see retry_after */
-	KEYFOB_CLASS_UNAVAILABLE,	/* nobody answers there */
-	KEYFOB_CLASS_TRANSIENT,	/* an error that a later attempt may not meet */
+	KEYFOB_CLASS_CONFIG, /* the configuration is wrong: not tried again soon */
+	KEYFOB_CLASS_PERMANENT, /* the provider refuses, and would again */
+	KEYFOB_CLASS_THROTTLED, /* too many requests; see retry_after */
+	KEYFOB_CLASS_UNAVAILABLE, /* nobody answers there */
+	KEYFOB_CLASS_TRANSIENT, /* an error that a later attempt may not meet */
 };
 
 struct keyfob_setting {
@@ -74,22 +74,22 @@ struct keyfob_setting {
 
 /* What a secret option stands for: a file's content, or a token. */
 struct keyfob_secret {
-	const char *name;	/* of the option */
-	const char *value;	/* NUL-terminated; may hold any byte */
+	const char *name; /* of the option */
+	const char *value; /* NUL-terminated; may hold any byte */
 	size_t length;
 };
 
 /* Read-only; everything lives until obtain() returns, and secrets are wiped then. */
 struct keyfob_request {
-	const char *credential;		/* its name, for messages */
-	const char *resource;		/* what the token is for; "" when none is configured */
-	enum keyfob_kind kind;		/* never DEFAULT: the module's own kind is filled in */
-	unsigned int timeout;		/* seconds this attempt may take, in all */
+	const char *credential; /* its name, for messages */
+	const char *resource; /* what the token is for; "" when none is configured */
+	enum keyfob_kind kind; /* never DEFAULT: the module's own kind is filled in */
+	unsigned int timeout; /* seconds this attempt may take, in all */
 	size_t count;
-	const struct keyfob_setting *settings;	/* the options of the provider line, checked */
+	const struct keyfob_setting *settings; /* the options of the provider line, checked */
 	size_t secret_count;
 	const struct keyfob_secret *secrets;
-	char *const *arguments;		/* the words after "--", NULL-terminated; NULL when none */
+	char *const *arguments; /* the words after "--", NULL-terminated; NULL when none */
 	/*
 	 * Tell one line of the exchange to whoever runs `keyfob try`. Never
 	 * pass a token or a secret. NULL when nobody looks.
@@ -100,23 +100,23 @@ struct keyfob_request {
 /* Filled by obtain(). All zero when it is called. */
 struct keyfob_reply {
 	enum keyfob_class class;
-	char *token;			/* from malloc(); keyfob-fetch wipes and frees it */
-	size_t length;			/* bytes of it, without a NUL */
-	time_t expires;			/* as declared by the provider, 0: not declared (a JWT's exp is read for you) */
-	time_t refresh;			/* when the provider wants it renewed, 0: no word */
-	unsigned int refresh_before;	/* renew so many seconds before the expiry, 0: no word */
-	unsigned int retry_after;	/* seconds, 0: no word */
-	char code[65];			/* the provider's own error code */
-	char text[1024];		/* one line: what happened and what to do. No part of a token */
+	char *token; /* from malloc(); keyfob-fetch wipes and frees it */
+	size_t length; /* bytes of it, without a NUL */
+	time_t expires; /* as declared by the provider, 0: not declared (a JWT's exp is read for you) */
+	time_t refresh; /* when the provider wants it renewed, 0: no word */
+	unsigned int refresh_before; /* renew so many seconds before the expiry, 0: no word */
+	unsigned int retry_after; /* seconds, 0: no word */
+	char code[65]; /* the provider's own error code */
+	char text[1024]; /* one line: what happened and what to do. No part of a token */
 };
 
 struct keyfob_module {
-	unsigned int abi;		/* KEYFOB_MODULE_ABI */
+	unsigned int abi; /* KEYFOB_MODULE_ABI */
 	const char *name;
-	const char *help;		/* one line */
+	const char *help; /* one line */
 	enum keyfob_sandbox sandbox;
-	enum keyfob_kind kind;		/* what it gives unless told otherwise */
-	const char *example;		/* a whole configuration section, ready to paste */
+	enum keyfob_kind kind; /* what it gives unless told otherwise */
+	const char *example; /* a whole configuration section, ready to paste */
 	const struct keyfob_option *options;
 	size_t count;
 	/* One attempt. The result is in reply->class; never exits, never retries. */

@@ -18,7 +18,7 @@
 struct target {
 	char url[2048];
 	char origin[512];
-	const char *path;	/* within url */
+	const char *path; /* within url */
 };
 
 /* --- where to ask ------------------------------------------------------------ */
@@ -28,8 +28,7 @@ static bool set_target(struct target *target, const char *url, const char *whose
 	const char *host = strstr(url, "://"), *path = host ? strpbrk(host + 3, "/?") : NULL;
 	size_t origin = path ? (size_t)(path - url) : strlen(url);
 
-	if (!http_is_private(url, NULL) || strchr(url, '#') || strlen(url) >= sizeof(target->url) ||
-	    origin >= sizeof(target->origin)) {
+	if (!http_is_private(url, NULL) || strchr(url, '#') || strlen(url) >= sizeof(target->url) || origin >= sizeof(target->origin)) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s must be an https:// URL, or http:// on this host", whose);
 		return false;
 	}
@@ -39,8 +38,7 @@ static bool set_target(struct target *target, const char *url, const char *whose
 	return true;
 }
 
-static void read_discovery(const struct http_exchange *x, const char *issuer, struct target *target,
-			   struct keyfob_reply *reply)
+static void read_discovery(const struct http_exchange *x, const char *issuer, struct target *target, struct keyfob_reply *reply)
 {
 	const char *why = NULL, *named, *endpoint;
 	json_t *object = json_reply_load(x->body.data, x->body.length, &why);
@@ -51,10 +49,9 @@ static void read_discovery(const struct http_exchange *x, const char *issuer, st
 	if (!object)
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "discovery answered 200, but with no usable JSON: %s", why);
 	else if (!named || strcmp(named, issuer) != 0) {
-		report_text(shown, sizeof(shown), named ? named : "nobody", strlen(named ? named : "nobody"),
-			    REPORT_MASK_KEEP_IDS);
+		report_text(shown, sizeof(shown), named ? named : "nobody", strlen(named ? named : "nobody"), REPORT_MASK_KEEP_IDS);
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "discovery names the issuer %s, and issuer= says otherwise; they must agree to the letter", shown);
+			"discovery names the issuer %s, and issuer= says otherwise; they must agree to the letter", shown);
 	} else if (!endpoint)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "discovery names no token_endpoint; set token_endpoint=");
 	else
@@ -68,15 +65,18 @@ static void discovery_fail(const struct http_exchange *x, struct keyfob_reply *r
 	bool refused = x->status >= 400 && !later;
 
 	reply->retry_after = x->retry_after;
-	keyfob_fail(reply, throttled ? KEYFOB_CLASS_THROTTLED : later ? KEYFOB_CLASS_TRANSIENT :
-		    refused ? KEYFOB_CLASS_CONFIG : KEYFOB_CLASS_UNAVAILABLE,
-		    "discovery answered %ld%s", x->status,
-		    throttled || later ? "" : refused ? "; check issuer=, or set token_endpoint=" :
-		    "; this is no discovery document, and a redirect is never followed; check issuer=");
+	keyfob_fail(reply,
+		throttled ? KEYFOB_CLASS_THROTTLED
+		: later	  ? KEYFOB_CLASS_TRANSIENT
+		: refused ? KEYFOB_CLASS_CONFIG
+			  : KEYFOB_CLASS_UNAVAILABLE,
+		"discovery answered %ld%s", x->status,
+		throttled || later ? ""
+		: refused	   ? "; check issuer=, or set token_endpoint="
+				   : "; this is no discovery document, and a redirect is never followed; check issuer=");
 }
 
-static bool discover(const struct keyfob_request *request, const char *issuer, struct target *target,
-		     struct keyfob_reply *reply)
+static bool discover(const struct keyfob_request *request, const char *issuer, struct target *target, struct keyfob_reply *reply)
 {
 	size_t length = strlen(issuer);
 	struct target document;
@@ -130,8 +130,8 @@ static bool take_secret(const struct keyfob_request *request, struct buffer *sec
 	while (length && (value[length - 1] == '\n' || value[length - 1] == '\r'))
 		length--;
 	if (!value || !length)
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s", value ? "secret_file= is empty" :
-			    "this way to authenticate needs secret_file=");
+		keyfob_fail(
+			reply, KEYFOB_CLASS_CONFIG, "%s", value ? "secret_file= is empty" : "this way to authenticate needs secret_file=");
 	else if (memchr(value, 0, length) || memchr(value, '\n', length))
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "secret_file= must hold the secret alone, on one line");
 	else if (buffer_put(secret, value, length) && buffer_cstring(secret))
@@ -139,8 +139,7 @@ static bool take_secret(const struct keyfob_request *request, struct buffer *sec
 	return false;
 }
 
-static bool sign(const struct keyfob_request *request, const struct assertion_key *key, const char *audience,
-		 struct buffer *jws)
+static bool sign(const struct keyfob_request *request, const struct assertion_key *key, const char *audience, struct buffer *jws)
 {
 	const char *id = keyfob_setting(request, "client_id", ""), *key_id = keyfob_setting(request, "key_id", NULL);
 	const char *alg = keyfob_setting(request, "alg", strcmp(assertion_key_type(key), "EC") == 0 ? "ES256" : "RS256");
@@ -152,8 +151,7 @@ static bool sign(const struct keyfob_request *request, const struct assertion_ke
 	buffer_init(&jti, 64);
 	if (assertion_jti(&jti) && buffer_cstring(&jti))
 		claims = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "iss", id, "sub", id, "aud", audience, "jti",
-				   (const char *)jti.data, "iat", (json_int_t)now, "nbf", (json_int_t)now, "exp",
-				   (json_int_t)now + ASSERTION_SECONDS);
+			(const char *)jti.data, "iat", (json_int_t)now, "nbf", (json_int_t)now, "exp", (json_int_t)now + ASSERTION_SECONDS);
 	if (key_id)
 		json_object_set_new(header, "kid", json_string(key_id));
 	if (header && claims)
@@ -164,8 +162,7 @@ static bool sign(const struct keyfob_request *request, const struct assertion_ke
 	return ok;
 }
 
-static bool add_assertion(const struct keyfob_request *request, const char *audience, struct buffer *form,
-			  struct keyfob_reply *reply)
+static bool add_assertion(const struct keyfob_request *request, const char *audience, struct buffer *form, struct keyfob_reply *reply)
 {
 	size_t length = 0;
 	const char *pem = keyfob_secret(request, "key_file", &length);
@@ -182,8 +179,8 @@ static bool add_assertion(const struct keyfob_request *request, const char *audi
 	if (!key)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "key_file= is of no use: %s", why);
 	else if (!sign(request, key, audience, &jws))
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the %s key in key_file= cannot sign with alg=%s",
-			    assertion_key_type(key), keyfob_setting(request, "alg", "its own"));
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the %s key in key_file= cannot sign with alg=%s", assertion_key_type(key),
+			keyfob_setting(request, "alg", "its own"));
 	else {
 		token_form_add(form, "client_id", keyfob_setting(request, "client_id", ""));
 		token_form_add(form, "client_assertion_type", ASSERTION_TYPE);
@@ -196,11 +193,10 @@ static bool add_assertion(const struct keyfob_request *request, const char *audi
 
 /* Put who asks, and the proof of it, into the form or the header. */
 static bool authenticate(const struct keyfob_request *request, const struct target *target, struct buffer *form,
-			 struct buffer *authorization, struct keyfob_reply *reply)
+	struct buffer *authorization, struct keyfob_reply *reply)
 {
 	const char *id = keyfob_setting(request, "client_id", "");
-	const char *auth = keyfob_setting(request, "auth", keyfob_secret(request, "key_file", NULL) ?
-					  "private_key_jwt" : "secret_basic");
+	const char *auth = keyfob_setting(request, "auth", keyfob_secret(request, "key_file", NULL) ? "private_key_jwt" : "secret_basic");
 	const char *audience = keyfob_setting(request, "assertion_audience", "token_endpoint");
 	struct buffer secret;
 	bool ok;
@@ -250,9 +246,8 @@ static bool check_settings(const struct keyfob_request *request, struct keyfob_r
 	if (keyfob_secret(request, "secret_file", NULL) && keyfob_secret(request, "key_file", NULL))
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "secret_file= and key_file= exclude each other; keep one of them");
 	else if (request->resource[0] && keyfob_setting(request, parameter, NULL))
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "%s= and resource_parameter=%s would send %s twice; drop one of them", parameter, parameter,
-			    parameter);
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s= and resource_parameter=%s would send %s twice; drop one of them", parameter,
+			parameter, parameter);
 	return reply->class == KEYFOB_CLASS_OK;
 }
 
@@ -289,23 +284,21 @@ out:
 static const struct keyfob_option options[] = {
 	{ "token_endpoint", KEYFOB_OPTION_URL, 0, "https://HOST/PATH", "where tokens are asked for; or issuer=" },
 	{ "issuer", KEYFOB_OPTION_URL, 0, "https://HOST[/PATH]",
-	  "find the token endpoint by discovery (/.well-known/openid-configuration), which must name the same issuer" },
+		"find the token endpoint by discovery (/.well-known/openid-configuration), which must name the same issuer" },
 	{ "client_id", KEYFOB_OPTION_TEXT, KEYFOB_OPTION_REQUIRED, "the client's id", "who asks" },
 	{ "auth", KEYFOB_OPTION_CHOICE, 0, "secret_basic|secret_post|private_key_jwt",
-	  "how the client proves itself; default: private_key_jwt with key_file=, else secret_basic" },
-	{ "secret_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "a file of root's, mode 0600",
-	  "the client secret, on one line" },
+		"how the client proves itself; default: private_key_jwt with key_file=, else secret_basic" },
+	{ "secret_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "a file of root's, mode 0600", "the client secret, on one line" },
 	{ "key_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, "a PEM file of root's, mode 0600",
-	  "the private key, RSA or P-256, for private_key_jwt" },
+		"the private key, RSA or P-256, for private_key_jwt" },
 	{ "key_id", KEYFOB_OPTION_TEXT, 0, "a kid", "names the key to the provider; default: none" },
 	{ "alg", KEYFOB_OPTION_CHOICE, 0, "RS256|PS256|ES256",
-	  "how the assertion is signed; default: RS256 with an RSA key, ES256 with a P-256 key" },
-	{ "assertion_audience", KEYFOB_OPTION_CHOICE, 0, "token_endpoint|issuer",
-	  "whom the assertion is for; default: token_endpoint" },
+		"how the assertion is signed; default: RS256 with an RSA key, ES256 with a P-256 key" },
+	{ "assertion_audience", KEYFOB_OPTION_CHOICE, 0, "token_endpoint|issuer", "whom the assertion is for; default: token_endpoint" },
 	{ "scope", KEYFOB_OPTION_TEXT, 0, "\"SCOPE SCOPE\"", "what the client asks for; default: the provider's own" },
 	{ "audience", KEYFOB_OPTION_TEXT, 0, "an audience", "sent as audience; default: none" },
 	{ "resource_parameter", KEYFOB_OPTION_CHOICE, 0, "resource|audience|scope|none",
-	  "the parameter that carries resource; default: resource (RFC 8707)" },
+		"the parameter that carries resource; default: resource (RFC 8707)" },
 	HTTP_OPTIONS,
 };
 

@@ -9,7 +9,7 @@
 
 enum report_mask {
 	REPORT_MASK_ALL,
-	REPORT_MASK_KEEP_IDS,	/* for vendors whose texts name things by GUID */
+	REPORT_MASK_KEEP_IDS, /* for vendors whose texts name things by GUID */
 };
 
 /*

@@ -84,9 +84,9 @@ bool token_basic_authorization(struct buffer *out, const char *id, const char *s
 
 struct answer {
 	char description[500];
-	char ids[160];		/* trace and correlation id */
-	char numbers[128];	/* the vendor's numbers */
-	bool read;		/* it was a JSON object */
+	char ids[160]; /* trace and correlation id */
+	char numbers[128]; /* the vendor's numbers */
+	bool read; /* it was a JSON object */
 };
 
 /* A code is matched whole: 700021 does not stand in 7000215. */
@@ -104,12 +104,10 @@ static bool mentions(const char *text, const char *part)
 	return false;
 }
 
-static const struct token_advice *find_advice(const struct token_advice *rows, const struct answer *answer,
-					      const char *code)
+static const struct token_advice *find_advice(const struct token_advice *rows, const struct answer *answer, const char *code)
 {
 	for (; rows && rows->part; rows++)
-		if (mentions(code, rows->part) || mentions(answer->description, rows->part) ||
-		    mentions(answer->numbers, rows->part))
+		if (mentions(code, rows->part) || mentions(answer->description, rows->part) || mentions(answer->numbers, rows->part))
 			return rows;
 	return NULL;
 }
@@ -137,17 +135,17 @@ static void read_numbers(struct answer *answer, const json_t *object)
 
 	if (text)
 		report_text(answer->numbers, sizeof(answer->numbers), text, strlen(text), REPORT_MASK_ALL);
-	json_array_foreach(codes, i, code) {
+	json_array_foreach(codes, i, code)
+	{
 		size_t have = strlen(answer->numbers);
 
 		if (json_is_integer(code))
-			snprintf(answer->numbers + have, sizeof(answer->numbers) - have, "%lld ",
-				 (long long)json_integer_value(code));
+			snprintf(answer->numbers + have, sizeof(answer->numbers) - have, "%lld ", (long long)json_integer_value(code));
 	}
 }
 
-static void read_error(const struct http_exchange *x, const struct keyfob_request *request,
-		       struct keyfob_reply *reply, struct answer *answer)
+static void read_error(
+	const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply, struct answer *answer)
 {
 	const char *why = NULL, *code, *description;
 	json_t *object = json_reply_load(x->body.data, x->body.length, &why);
@@ -162,8 +160,7 @@ static void read_error(const struct http_exchange *x, const struct keyfob_reques
 	if (code)
 		http_show(request, reply->code, sizeof(reply->code), code, strlen(code));
 	if (description)
-		http_show(request, answer->description, sizeof(answer->description), description,
-			  strlen(description));
+		http_show(request, answer->description, sizeof(answer->description), description, strlen(description));
 	add_id(answer, object, "trace_id");
 	add_id(answer, object, "correlation_id");
 	read_numbers(answer, object);
@@ -171,8 +168,8 @@ static void read_error(const struct http_exchange *x, const struct keyfob_reques
 }
 
 /* "Entra answered 401 invalid_client: AADSTS7000215: ... (trace_id ...); what to do" */
-static void endpoint_fail(const struct http_exchange *x, const struct keyfob_request *request,
-			  struct keyfob_reply *reply, const struct token_endpoint *endpoint)
+static void endpoint_fail(const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply,
+	const struct token_endpoint *endpoint)
 {
 	const struct token_advice *row;
 	struct answer answer = { 0 };
@@ -180,8 +177,7 @@ static void endpoint_fail(const struct http_exchange *x, const struct keyfob_req
 	const char *advice;
 	size_t i = 0;
 
-	while (i + 1 < sizeof(statuses) / sizeof(statuses[0]) &&
-	       !(x->status >= statuses[i].first && x->status <= statuses[i].last))
+	while (i + 1 < sizeof(statuses) / sizeof(statuses[0]) && !(x->status >= statuses[i].first && x->status <= statuses[i].last))
 		i++;
 	class = statuses[i].class;
 	advice = statuses[i].advice;
@@ -196,10 +192,9 @@ static void endpoint_fail(const struct http_exchange *x, const struct keyfob_req
 	reply->retry_after = x->retry_after ? x->retry_after : statuses[i].retry;
 	if (class == KEYFOB_CLASS_THROTTLED && !reply->retry_after)
 		reply->retry_after = THROTTLE_SECONDS;
-	keyfob_fail(reply, class, "%s answered %ld%s%s%s%s%s%s%s%s%s", endpoint->service, x->status,
-		    reply->code[0] ? " " : "", reply->code, answer.description[0] ? ": " : "", answer.description,
-		    answer.ids[0] ? " (" : "", answer.ids, answer.ids[0] ? ")" : "", advice ? "; " : "",
-		    advice ? advice : "");
+	keyfob_fail(reply, class, "%s answered %ld%s%s%s%s%s%s%s%s%s", endpoint->service, x->status, reply->code[0] ? " " : "", reply->code,
+		answer.description[0] ? ": " : "", answer.description, answer.ids[0] ? " (" : "", answer.ids, answer.ids[0] ? ")" : "",
+		advice ? "; " : "", advice ? advice : "");
 }
 
 static bool is_bearer(const json_t *object, struct keyfob_reply *reply, const char *service)
@@ -212,13 +207,12 @@ static bool is_bearer(const json_t *object, struct keyfob_reply *reply, const ch
 		return true;
 	report_text(shown, sizeof(shown), type, strlen(type), REPORT_MASK_ALL);
 	keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-		    "%s gave a token of type %s, which only its first owner can use; have it give Bearer tokens",
-		    service, shown);
+		"%s gave a token of type %s, which only its first owner can use; have it give Bearer tokens", service, shown);
 	return false;
 }
 
-static void endpoint_read(const struct http_exchange *x, const struct keyfob_request *request,
-			  struct keyfob_reply *reply, const struct token_endpoint *endpoint)
+static void endpoint_read(const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply,
+	const struct token_endpoint *endpoint)
 {
 	const char *field = endpoint->field, *why = NULL, *token;
 	json_t *object = json_reply_load(x->body.data, x->body.length, &why);
@@ -230,11 +224,11 @@ static void endpoint_read(const struct http_exchange *x, const struct keyfob_req
 	token = object ? json_reply_text(object, field) : NULL;
 	if (!object && strncasecmp(x->content_type, "text/html", 9) == 0)
 		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE,
-			    "%s answered 200, but with a web page, as a proxy or a captive portal does; "
-			    "check the endpoint and the network", endpoint->service);
+			"%s answered 200, but with a web page, as a proxy or a captive portal does; "
+			"check the endpoint and the network",
+			endpoint->service);
 	else if (!object)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s answered 200, but with no usable JSON: %s",
-			    endpoint->service, why);
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s answered 200, but with no usable JSON: %s", endpoint->service, why);
 	else if (!token && json_reply_text(object, "error"))
 		refused = true;
 	else if (!token)
@@ -242,7 +236,7 @@ static void endpoint_read(const struct http_exchange *x, const struct keyfob_req
 	else if (is_bearer(object, reply, endpoint->service) && json_reply_token(reply, token, strlen(token))) {
 		/* expires_in speaks of the access token; an ID token says its own. */
 		if (strcmp(field, "id_token") != 0 &&
-		    !expiry_parse_json(json_object_get(object, "expires_in"), now, EXPIRY_RELATIVE, &reply->expires))
+			!expiry_parse_json(json_object_get(object, "expires_in"), now, EXPIRY_RELATIVE, &reply->expires))
 			report_tell(request, "! no readable expires_in");
 		expiry_parse_json(json_object_get(object, "refresh_in"), now, EXPIRY_RELATIVE, &reply->refresh);
 	}
@@ -251,8 +245,8 @@ static void endpoint_read(const struct http_exchange *x, const struct keyfob_req
 		endpoint_fail(x, request, reply, endpoint);
 }
 
-void token_endpoint_ask(const struct keyfob_request *request, struct keyfob_reply *reply,
-			const struct token_endpoint *endpoint, const struct buffer *form)
+void token_endpoint_ask(
+	const struct keyfob_request *request, struct keyfob_reply *reply, const struct token_endpoint *endpoint, const struct buffer *form)
 {
 	const char *headers[] = { "Accept: application/json", NULL, NULL };
 	struct buffer authorization;
@@ -275,8 +269,7 @@ void token_endpoint_ask(const struct keyfob_request *request, struct keyfob_repl
 	}
 	if (!http_is_private(buffer_cstring(&x.url) ? (const char *)x.url.data : "", &local)) {
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "%s: a secret is sent to https:// only, or to http:// on this host; correct the endpoint",
-			    endpoint->service);
+			"%s: a secret is sent to https:// only, or to http:// on this host; correct the endpoint", endpoint->service);
 		goto out;
 	}
 	x.peer = local ? HTTP_METADATA : HTTP_PUBLIC;

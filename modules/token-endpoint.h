@@ -19,11 +19,11 @@ struct token_advice {
 };
 
 struct token_endpoint {
-	const char *service;		/* whom, for messages: "Entra" */
-	const char *origin, *path;	/* https://HOST[:PORT] and /PATH; endpoint= replaces the origin */
-	const char *authorization;	/* the value of an Authorization header, or NULL. Wiped by the caller */
-	const char *field;		/* the reply's member that holds the token; NULL: access_token, or id_token by request->kind */
-	const struct token_advice *advice;	/* ends with part NULL; may be NULL */
+	const char *service; /* whom, for messages: "Entra" */
+	const char *origin, *path; /* https://HOST[:PORT] and /PATH; endpoint= replaces the origin */
+	const char *authorization; /* the value of an Authorization header, or NULL. Wiped by the caller */
+	const char *field; /* the reply's member that holds the token; NULL: access_token, or id_token by request->kind */
+	const struct token_advice *advice; /* ends with part NULL; may be NULL */
 };
 
 /* Append "name=value" to a form, percent-encoded (application/x-www-form-urlencoded), with "&" where needed. */
@@ -36,7 +36,7 @@ bool token_basic_authorization(struct buffer *out, const char *id, const char *s
  * string, else the JWT's own), refresh (refresh_in), or class, code and text
  * with trace and correlation id.
  */
-void token_endpoint_ask(const struct keyfob_request *request, struct keyfob_reply *reply, const struct token_endpoint *endpoint,
-	const struct buffer *form);
+void token_endpoint_ask(
+	const struct keyfob_request *request, struct keyfob_reply *reply, const struct token_endpoint *endpoint, const struct buffer *form);
 
 #endif

@@ -15,10 +15,9 @@ static void fail_open(const char *path, int error, struct keyfob_reply *reply)
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%.500s was replaced just now", path);
 	else if (error == EACCES)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			    "%.500s may not be read by the user of this fetch; change its mode, or say run_as=", path);
+			"%.500s may not be read by the user of this fetch; change its mode, or say run_as=", path);
 	else if (error == ENOENT)
-		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%.500s is not there; check path=, and who writes it",
-			    path);
+		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%.500s is not there; check path=, and who writes it", path);
 	else
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%.500s cannot be opened: %s", path, strerror(error));
 }
@@ -29,8 +28,7 @@ static bool read_all(int fd, struct buffer *content)
 	size_t have = 0;
 	ssize_t n = 0;
 
-	while (room && have <= TOKEN_FILE_MAX &&
-	       ((n = read(fd, room + have, TOKEN_FILE_MAX + 1 - have)) > 0 || (n < 0 && errno == EINTR)))
+	while (room && have <= TOKEN_FILE_MAX && ((n = read(fd, room + have, TOKEN_FILE_MAX + 1 - have)) > 0 || (n < 0 && errno == EINTR)))
 		have += n > 0 ? (size_t)n : 0;
 	if (!room || n < 0)
 		return false;
@@ -71,8 +69,7 @@ bool token_file_read(const char *path, struct buffer *content, time_t *changed, 
 	else if (!read_all(fd, content))
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%.500s cannot be read: %s", path, strerror(errno));
 	else if (content->length > TOKEN_FILE_MAX)
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%.500s has more than %d KiB; this is no token", path,
-			    TOKEN_FILE_MAX / 1024);
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%.500s has more than %d KiB; this is no token", path, TOKEN_FILE_MAX / 1024);
 	else
 		ok = token_file_trim(content, path, reply);
 	close(fd);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define YEAR_9999 253402300799	/* the last second of it */
+#define YEAR_9999 253402300799 /* the last second of it */
 
 /* Before the parser recurses: it allows 2,048 levels, and each costs stack. */
 static bool too_deep(const uint8_t *json, size_t length)

@@ -15,25 +15,25 @@
 
 #include "common/buffer.h"
 
-#define JWT_TOKEN_MAX 65536	/* the token, whole */
-#define JWT_HEADER_MAX 4096	/* the header, decoded */
-#define JWT_DEPTH_MAX 16	/* objects and arrays within each other */
-#define JWT_MEMBERS_MAX 256	/* of the header, and of the claims */
+#define JWT_TOKEN_MAX 65536 /* the token, whole */
+#define JWT_HEADER_MAX 4096 /* the header, decoded */
+#define JWT_DEPTH_MAX 16 /* objects and arrays within each other */
+#define JWT_MEMBERS_MAX 256 /* of the header, and of the claims */
 
 enum jwt_error {
 	JWT_OK,
-	JWT_ESIZE,	/* empty, or larger than allowed */
-	JWT_EFORM,	/* not three parts with two dots between them */
-	JWT_EENCODING,	/* a part is not canonical base64url */
-	JWT_EHEADER,	/* the header is not a JSON object as above */
-	JWT_ECLAIMS,	/* the payload is not a JSON object as above */
+	JWT_ESIZE, /* empty, or larger than allowed */
+	JWT_EFORM, /* not three parts with two dots between them */
+	JWT_EENCODING, /* a part is not canonical base64url */
+	JWT_EHEADER, /* the header is not a JSON object as above */
+	JWT_ECLAIMS, /* the payload is not a JSON object as above */
 	JWT_ENOMEM,
 };
 
 struct jwt {
 	json_t *header;
 	json_t *claims;
-	size_t signed_length;	/* bytes of the token that the signature covers */
+	size_t signed_length; /* bytes of the token that the signature covers */
 	struct buffer signature;
 };
 

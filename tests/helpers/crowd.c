@@ -28,15 +28,15 @@
 #define TOKENS_MAX 4096
 #define PAUSE_US 10000
 #define NEW_HANDLE_EVERY 16
-#define MARGIN 1	/* seconds before its end at which a short-lived token leaves the keyring */
+#define MARGIN 1 /* seconds before its end at which a short-lived token leaves the keyring */
 
 static struct {
 	atomic_int ready;
 	atomic_int stop;
 	atomic_long asked, got, missed, gaps, slowest_ms;
 	atomic_int tokens;
-	atomic_uint_least64_t token[TOKENS_MAX];	/* hashes of those seen */
-} *shared;
+	atomic_uint_least64_t token[TOKENS_MAX]; /* hashes of those seen */
+} * shared;
 
 /* FNV-1a: to tell tokens apart, never 0. */
 static uint64_t hash(const char *text)
@@ -167,7 +167,7 @@ int main(int argc, char **argv)
 	shared->stop = 1;
 	while (wait(&status) > 0)
 		failed += status != 0;
-	printf("asked %ld got %ld missed %ld gaps %ld tokens %d\nslowest %ld ms\n", (long)shared->asked, (long)shared->got, (long)shared->missed,
-		(long)shared->gaps, (int)shared->tokens, (long)shared->slowest_ms);
+	printf("asked %ld got %ld missed %ld gaps %ld tokens %d\nslowest %ld ms\n", (long)shared->asked, (long)shared->got,
+		(long)shared->missed, (long)shared->gaps, (int)shared->tokens, (long)shared->slowest_ms);
 	return failed ? 1 : 0;
 }

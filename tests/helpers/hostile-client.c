@@ -30,7 +30,7 @@
 
 #define ANSWER_MS 10000
 #define HOLD_MS 2000
-#define DESCRIPTORS_MAX 253	/* SCM_MAX_FD */
+#define DESCRIPTORS_MAX 253 /* SCM_MAX_FD */
 
 static int dial(void)
 {

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#define LAYERS_MAX 6	/* the kernel goes no deeper */
+#define LAYERS_MAX 6 /* the kernel goes no deeper */
 #define WIDTH_MAX 64
 
 static double seconds(void)

@@ -16,7 +16,7 @@ int main(int argc, char **argv)
 	char name[128];
 
 	if (user == 0 || setresuid(user, user, 0) < 0 || keyctl_join_session_keyring(NULL) < 0 ||
-	    keyctl_get_persistent(user, KEY_SPEC_SESSION_KEYRING) < 0)
+		keyctl_get_persistent(user, KEY_SPEC_SESSION_KEYRING) < 0)
 		return 2;
 	ring = add_key("keyring", "_persistent.0", NULL, 0, KEY_SPEC_SESSION_KEYRING);
 	ring = add_key("keyring", "keyfob", NULL, 0, ring);

@@ -61,7 +61,7 @@ static void __attribute__((noreturn)) run(char **command, const char *notify, in
 
 static void put_line(FILE *out, char *text)
 {
-	for (char *at = text; (at = strchr(at, '\n')); )
+	for (char *at = text; (at = strchr(at, '\n'));)
 		*at = ' ';
 	fprintf(out, "%s\n", text);
 	fflush(out);

@@ -37,7 +37,7 @@ static SSL_CTX *load(const char *certificate, const char *key)
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
 
 	if (!context || SSL_CTX_use_certificate_chain_file(context, certificate) != 1 ||
-	    SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(context) != 1) {
+		SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(context) != 1) {
 		fprintf(stderr, "%s, %s: cannot be used\n", certificate, key);
 		exit(1);
 	}
@@ -51,7 +51,7 @@ static int open_listener(const char *port_file)
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (listener < 0 || bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, 64) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &length) < 0)
+		getsockname(listener, (struct sockaddr *)&address, &length) < 0)
 		die("listen");
 	write_port(port_file, ntohs(address.sin_port));
 	return listener;

@@ -38,7 +38,7 @@ int main(int argc, char **argv)
 	if (!caught)
 		die("usage: trap-listener PORT-FILE CAUGHT-FILE");
 	if (listener < 0 || bind(listener, (struct sockaddr *)&address, length) < 0 || listen(listener, 64) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &length) < 0)
+		getsockname(listener, (struct sockaddr *)&address, &length) < 0)
 		die("listen");
 	setlinebuf(caught);
 	write_port(argv[1], ntohs(address.sin_port));

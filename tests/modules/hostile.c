@@ -34,8 +34,8 @@
 #define HOSTILE_SANDBOX KEYFOB_SANDBOX_NETWORK
 #endif
 
-static const char *path;	/* path=: a file or a socket */
-static pid_t victim;		/* pid=: another process of the same user */
+static const char *path; /* path=: a file or a socket */
+static pid_t victim; /* pid=: another process of the same user */
 
 static int get(void)
 {
@@ -174,7 +174,7 @@ static int fork_one(void)
 
 static int run(void)
 {
-	char *const argv[] = { (char *)(uintptr_t)"/bin/true", NULL };
+	char *const argv[] = { (char *)(uintptr_t) "/bin/true", NULL };
 	char *const none[] = { NULL };
 
 	return execve("/bin/true", argv, none);
@@ -302,15 +302,40 @@ static const struct {
 	const char *name;
 	int (*act)(void);
 } acts[] = {
-	{ "get", get }, { "put", put }, { "fill", fill }, { "remove", remove_file }, { "chmod", change_mode },
-	{ "ptrace", trace }, { "peek", peek }, { "mem", memory_file }, { "kill", end_other },
-	{ "limit", end_by_limit }, { "owner", end_by_owner }, { "unix", unix_socket },
-	{ "abstract", abstract_socket }, { "serve", serve }, { "family", rare_family }, { "protocol", rare_protocol },
-	{ "socket", any_socket }, { "fork", fork_one }, { "exec", run }, { "shell", run_shell },
-	{ "group", kill_group }, { "memory", memory }, { "key", add_a_key },
-	{ "ring", persistent_ring }, { "search", search_key }, { "namespace", new_namespace },
-	{ "session", new_session }, { "uring", uring }, { "dumpable", be_dumpable }, { "root", be_root },
-	{ "hang", hang }, { "crash", crash }, { "thread", thread }, { "resolve", resolve },
+	{ "get", get },
+	{ "put", put },
+	{ "fill", fill },
+	{ "remove", remove_file },
+	{ "chmod", change_mode },
+	{ "ptrace", trace },
+	{ "peek", peek },
+	{ "mem", memory_file },
+	{ "kill", end_other },
+	{ "limit", end_by_limit },
+	{ "owner", end_by_owner },
+	{ "unix", unix_socket },
+	{ "abstract", abstract_socket },
+	{ "serve", serve },
+	{ "family", rare_family },
+	{ "protocol", rare_protocol },
+	{ "socket", any_socket },
+	{ "fork", fork_one },
+	{ "exec", run },
+	{ "shell", run_shell },
+	{ "group", kill_group },
+	{ "memory", memory },
+	{ "key", add_a_key },
+	{ "ring", persistent_ring },
+	{ "search", search_key },
+	{ "namespace", new_namespace },
+	{ "session", new_session },
+	{ "uring", uring },
+	{ "dumpable", be_dumpable },
+	{ "root", be_root },
+	{ "hang", hang },
+	{ "crash", crash },
+	{ "thread", thread },
+	{ "resolve", resolve },
 };
 
 static void obtain(const struct keyfob_request *request, struct keyfob_reply *reply)

@@ -20,7 +20,7 @@ static struct {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	unsigned int requests;
-	struct buffer request, reply;	/* the last one; what is answered, nothing when empty */
+	struct buffer request, reply; /* the last one; what is answered, nothing when empty */
 } fake = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static inline void *fake_serve(void *arg)
@@ -61,7 +61,7 @@ static inline int fake_start(uid_t uid)
 	fake.requests = 0;
 	fake.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fake.listener < 0 || bind(fake.listener, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(fake.path, 0666) < 0 ||
-	    (geteuid() == 0 && seteuid(uid) < 0))
+		(geteuid() == 0 && seteuid(uid) < 0))
 		return -1;
 	listening = listen(fake.listener, 64);
 	if (getuid() == 0 && seteuid(0) < 0)

@@ -27,13 +27,13 @@
 #include "modules/module.h"
 
 struct ask {
-	const char *module;		/* NULL: simple */
+	const char *module; /* NULL: simple */
 	enum keyfob_sandbox sandbox;
 	uint8_t flags, kind;
 	uint32_t ttl, timeout;
 	const char *resource, *argument;
-	const char *settings[12];	/* name, value, ..., NULL */
-	const char *directory;		/* NULL: the tests' own modules */
+	const char *settings[12]; /* name, value, ..., NULL */
+	const char *directory; /* NULL: the tests' own modules */
 };
 
 struct answer {
@@ -80,8 +80,7 @@ static void put_ask(struct buffer *b, const struct ask *ask)
 
 static void become_user(void)
 {
-	if (geteuid() == 0 && (syscall(SYS_setgroups, 0, NULL) < 0 || setresgid(user, user, user) < 0 ||
-				      setresuid(user, user, user) < 0))
+	if (geteuid() == 0 && (syscall(SYS_setgroups, 0, NULL) < 0 || setresgid(user, user, user) < 0 || setresuid(user, user, user) < 0))
 		_exit(126);
 }
 

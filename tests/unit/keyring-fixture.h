@@ -61,7 +61,9 @@ static inline int start_keyring(void **state)
 	if (geteuid() != 0)
 		no_keyring = "needs root";
 	else if (keyctl_join_session_keyring(NULL) < 0 || keyctl_get_persistent(first_user, KEY_SPEC_THREAD_KEYRING) < 0)
-		no_keyring = errno == ENOSYS ? "no keyring in this kernel" : errno == EPERM ? "the keyring is out of reach here" : strerror(errno);
+		no_keyring = errno == ENOSYS  ? "no keyring in this kernel"
+			     : errno == EPERM ? "the keyring is out of reach here"
+					      : strerror(errno);
 	next_user++;
 	return 0;
 }
@@ -139,7 +141,7 @@ static inline int as_user(uid_t uid, int (*test)(void))
 
 	if (pid == 0) {
 		if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0 ||
-		    keyctl_join_session_keyring(NULL) < 0)
+			keyctl_join_session_keyring(NULL) < 0)
 			_exit(100);
 		_exit(test());
 	}

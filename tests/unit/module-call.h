@@ -30,8 +30,9 @@ static inline void call_tell(const char *line)
 static inline void call_init(struct call *c, enum keyfob_kind kind, const char *resource)
 {
 	memset(c, 0, sizeof(*c));
-	c->request = (struct keyfob_request){ .credential = "test", .resource = resource, .kind = kind, .timeout = 5,
-					      .settings = c->settings, .tell = call_tell };
+	c->request = (struct keyfob_request){
+		.credential = "test", .resource = resource, .kind = kind, .timeout = 5, .settings = c->settings, .tell = call_tell
+	};
 }
 
 static inline void call_set(struct call *c, const char *name, const char *value)

@@ -19,10 +19,10 @@ struct server {
 	int stop[2];
 	int port;
 	pthread_t thread;
-	const char *reply;	/* NULL: never answers */
+	const char *reply; /* NULL: never answers */
 	size_t length;
 	atomic_int contacts;
-	char request[16384];	/* the last one; read it after server_stop() */
+	char request[16384]; /* the last one; read it after server_stop() */
 };
 
 /* A port of loopback with a socket on it that does not listen: connecting is refused. */
@@ -32,8 +32,7 @@ static inline int server_bind(int *port)
 	socklen_t size = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) != 0 ||
-	    getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, size) != 0 || getsockname(fd, (struct sockaddr *)&address, &size) != 0)
 		abort();
 	*port = ntohs(address.sin_port);
 	return fd;

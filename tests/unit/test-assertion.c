@@ -35,9 +35,9 @@ static char *pem_of(EVP_PKEY *pkey, const char *password)
 {
 	BIO *bio = BIO_new(BIO_s_mem());
 
-	assert_int_equal(PEM_write_bio_PrivateKey(bio, pkey, password ? EVP_aes_128_cbc() : NULL,
-						  (const unsigned char *)password,
-						  password ? (int)strlen(password) : 0, NULL, NULL), 1);
+	assert_int_equal(PEM_write_bio_PrivateKey(bio, pkey, password ? EVP_aes_128_cbc() : NULL, (const unsigned char *)password,
+				 password ? (int)strlen(password) : 0, NULL, NULL),
+		1);
 	return take(bio);
 }
 
@@ -103,8 +103,7 @@ static bool verifies(EVP_PKEY *pkey, const char *alg, const char *jws, json_t **
 		EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PSS_PADDING);
 		EVP_PKEY_CTX_set_rsa_pss_saltlen(ctx, 32);
 	}
-	ok = EVP_DigestVerify(md, der ? der : part.data, (size_t)length, (const unsigned char *)jws,
-			      (size_t)(last - jws)) == 1;
+	ok = EVP_DigestVerify(md, der ? der : part.data, (size_t)length, (const unsigned char *)jws, (size_t)(last - jws)) == 1;
 	OPENSSL_free(der);
 	EVP_MD_CTX_free(md);
 	buffer_free(&part);

@@ -15,15 +15,16 @@
 
 #define RESOURCE "api://0d5c1c0e-1111-2222-3333-444455556666"
 #define TOKEN "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJ4In0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
-#define OK_BODY "{\"access_token\":\"" TOKEN "\",\"expires_in\":\"84473\"," \
-		"\"expires_on\":\"1639265125\",\"token_type\":\"Bearer\"}"
+#define OK_BODY \
+	"{\"access_token\":\"" TOKEN "\",\"expires_in\":\"84473\"," \
+	"\"expires_on\":\"1639265125\",\"token_type\":\"Bearer\"}"
 
 static const char *answer(const char *status, const char *headers, const char *body)
 {
 	static char text[4096];
 
-	snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Type: application/json\r\n%sContent-Length: %zu\r\n\r\n%s",
-		 status, headers, strlen(body), body);
+	snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Type: application/json\r\n%sContent-Length: %zu\r\n\r\n%s", status, headers,
+		strlen(body), body);
 	return text;
 }
 
@@ -85,7 +86,7 @@ static void test_expiry_members(void **state)
 {
 	static const struct {
 		const char *members;
-		time_t expires;		/* below a day: from now */
+		time_t expires; /* below a day: from now */
 	} cases[] = {
 		{ "\"expires_on\":1639265125", 1639265125 },
 		{ "\"expires_on\":\"05/22/2021 17:14:33 +00:00\",\"expires_in\":1", 1621703673 },
@@ -115,18 +116,16 @@ static void test_expiry_members(void **state)
 	}
 }
 
-static void check_status(const char *status, const char *headers, enum keyfob_class class, unsigned int retry,
-			 const char *words)
+static void check_status(const char *status, const char *headers, enum keyfob_class class, unsigned int retry, const char *words)
 {
 	struct server s;
 	struct call c;
 
 	start(&c);
-	call_against(&c, &s, answer(status, headers,
-				    "{\"error\":\"some_code\",\"error_description\":\"what went wrong\"}"));
+	call_against(&c, &s, answer(status, headers, "{\"error\":\"some_code\",\"error_description\":\"what went wrong\"}"));
 	if (c.reply.class != class || c.reply.retry_after != retry || c.reply.token || !strstr(c.reply.text, words) ||
-	    !strstr(c.reply.text, "IMDS answered ") || !strstr(c.reply.text, " some_code: what went wrong") ||
-	    strcmp(c.reply.code, "some_code") != 0)
+		!strstr(c.reply.text, "IMDS answered ") || !strstr(c.reply.text, " some_code: what went wrong") ||
+		strcmp(c.reply.code, "some_code") != 0)
 		fail_msg("%s: class %d, retry %u, '%s'", status, (int)c.reply.class, c.reply.retry_after, c.reply.text);
 	assert_int_equal(atomic_load(&s.contacts), 1);
 }
@@ -147,10 +146,8 @@ static void test_statuses(void **state)
 	check_status("429 Slow", "retry-after: 999999\r\n", KEYFOB_CLASS_THROTTLED, 3600, "too many");
 	check_status("429 Slow", "Retry-After: -4\r\n", KEYFOB_CLASS_THROTTLED, 1, "too many");
 	check_status("429 Slow", "Retry-After: soon\r\n", KEYFOB_CLASS_THROTTLED, 1, "too many");
-	check_status("429 Slow", "Retry-After: Sat, 11 Dec 2021 23:18:45 GMT\r\n",
-		     KEYFOB_CLASS_THROTTLED, 1, "too many");
-	check_status("429 Slow", "Retry-After: Fri, 11 Dec 2099 23:18:45 GMT\r\n",
-		     KEYFOB_CLASS_THROTTLED, 3600, "too many");
+	check_status("429 Slow", "Retry-After: Sat, 11 Dec 2021 23:18:45 GMT\r\n", KEYFOB_CLASS_THROTTLED, 1, "too many");
+	check_status("429 Slow", "Retry-After: Fri, 11 Dec 2099 23:18:45 GMT\r\n", KEYFOB_CLASS_THROTTLED, 3600, "too many");
 	check_status("500 Oops", "", KEYFOB_CLASS_TRANSIENT, 1, "");
 	check_status("502 Bad Gateway", "", KEYFOB_CLASS_TRANSIENT, 1, "proxy");
 	check_status("503 Busy", "Retry-After: 5\r\n", KEYFOB_CLASS_TRANSIENT, 5, "");
@@ -167,12 +164,11 @@ static void test_identity_not_found(void **state)
 	(void)state;
 	start(&c);
 	call_set(&c, "client_id", "5f3a0000-1111-2222-3333-444455556666");
-	call_against(&c, &s, answer("400 Bad", "",
-				    "{\"error\":\"invalid_request\",\"error_description\":\"Identity not found\"}"));
+	call_against(&c, &s, answer("400 Bad", "", "{\"error\":\"invalid_request\",\"error_description\":\"Identity not found\"}"));
 	assert_int_equal(c.reply.class, KEYFOB_CLASS_PERMANENT);
 	assert_string_equal(c.reply.text, "IMDS answered 400 invalid_request: Identity not found (client id "
-			    "5f3a0000-1111-2222-3333-444455556666); assign that identity to this machine, or correct "
-			    "client_id=, object_id= or resource_id=");
+					  "5f3a0000-1111-2222-3333-444455556666); assign that identity to this machine, or correct "
+					  "client_id=, object_id= or resource_id=");
 }
 
 /* What a vendor's text holds is shown on one line and without what looks like a token. */
@@ -183,10 +179,11 @@ static void test_vendor_text_is_masked(void **state)
 
 	(void)state;
 	start(&c);
-	call_against(&c, &s, answer("400 Bad", "",
-				    "{\"error\":\"e\",\"error_description\":\"AADSTS500011: a\\r\\nb\\u001b[31m " TOKEN
-				    " abcDEF0123456789abcdefgh 5f3a0000-1111-2222-3333-444455556666 "
-				    "ManagedIdentityNotFound\"}"));
+	call_against(&c, &s,
+		answer("400 Bad", "",
+			"{\"error\":\"e\",\"error_description\":\"AADSTS500011: a\\r\\nb\\u001b[31m " TOKEN
+			" abcDEF0123456789abcdefgh 5f3a0000-1111-2222-3333-444455556666 "
+			"ManagedIdentityNotFound\"}"));
 	assert_non_null(strstr(c.reply.text, "AADSTS500011: a  b\\x1b[31m *** *** 5f3a0000-1111-2222-3333-444455556666 "
 					     "ManagedIdentityNotFound; the tenant does not know the resource"));
 	assert_null(strstr(call_told, "eyJ"));
@@ -251,7 +248,7 @@ static void test_bad_bodies(void **state)
 		start(&c);
 		call_against(&c, &s, answer("200 OK", "", cases[i].body));
 		if (c.reply.class != KEYFOB_CLASS_TRANSIENT || c.reply.token || !strstr(c.reply.text, cases[i].words) ||
-		    strstr(c.reply.text, "eyJ") || strstr(call_told, "eyJ"))
+			strstr(c.reply.text, "eyJ") || strstr(call_told, "eyJ"))
 			fail_msg("%s: class %d, '%s'", cases[i].body, (int)c.reply.class, c.reply.text);
 	}
 }

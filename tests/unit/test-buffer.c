@@ -51,7 +51,8 @@ static bool was_wiped(const void *data, size_t length)
 
 static void test_put(void **state)
 {
-	static const uint8_t wanted[] = { 7, 0, 0, 1, 2, 0xff, 0xee, 0xdd, 0xcc, 0xbb, 0xaa, 0x99, 0x88, 0, 0, 0, 2, 'h', 'i', 0, 0, 0, 0, 'x', '4', '2' };
+	static const uint8_t wanted[] = { 7, 0, 0, 1, 2, 0xff, 0xee, 0xdd, 0xcc, 0xbb, 0xaa, 0x99, 0x88, 0, 0, 0, 2, 'h', 'i', 0, 0, 0, 0,
+		'x', '4', '2' };
 	struct buffer b;
 
 	(void)state;
@@ -153,8 +154,15 @@ static void test_base64url(void **state)
 		const char *text, *wanted;
 		size_t length;
 	} good[] = {
-		{ "", "", 0 }, { "Zg", "f", 1 }, { "Zm8", "fo", 2 }, { "Zm9v", "foo", 3 }, { "Zm9vYg", "foob", 4 }, { "Zm9vYmE", "fooba", 5 },
-		{ "Zm9vYmFy", "foobar", 6 }, { "-_-_", "\xfb\xff\xbf", 3 }, { "AAAA", "\0\0\0", 3 },
+		{ "", "", 0 },
+		{ "Zg", "f", 1 },
+		{ "Zm8", "fo", 2 },
+		{ "Zm9v", "foo", 3 },
+		{ "Zm9vYg", "foob", 4 },
+		{ "Zm9vYmE", "fooba", 5 },
+		{ "Zm9vYmFy", "foobar", 6 },
+		{ "-_-_", "\xfb\xff\xbf", 3 },
+		{ "AAAA", "\0\0\0", 3 },
 	};
 	static const char *const wrong[] = { "Z", "Zm9vY", "Zh", "Zm9=", "Zg==", "Zm+v", "Zm/v", "Zm9v\n", "Zm 9", "Zm9", "Z\xc3\xa9=" };
 	struct buffer b;

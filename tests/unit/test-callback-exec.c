@@ -63,8 +63,7 @@ static void check(const char *format, const char *script, const char *token)
 	struct call c = run_shell(format, script);
 
 	if (c.reply.class != KEYFOB_CLASS_OK || strcmp(c.reply.token, token) != 0)
-		fail_msg("%s: class %d, '%s', token %s", script, (int)c.reply.class, c.reply.text,
-			 c.reply.token ? c.reply.token : "none");
+		fail_msg("%s: class %d, '%s', token %s", script, (int)c.reply.class, c.reply.text, c.reply.token ? c.reply.token : "none");
 	call_free(&c);
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_int_equal(errno, ECHILD);
@@ -126,13 +125,13 @@ static void test_exits(void **state)
 	check_bad("exit 126", KEYFOB_CLASS_CONFIG, "exited with 126");
 	check_bad("/nonexistent/program", KEYFOB_CLASS_CONFIG, "exited with 127");
 	check_bad("kill -KILL $$", KEYFOB_CLASS_TRANSIENT, "signal 9");
-	check_bad("printf '{\"version\":1,\"success\":false,\"code\":\"401\",\"message\":\"no\"}'; exit 1",
-		  KEYFOB_CLASS_PERMANENT, "reports 401: no");
-	check_bad("printf '{\"version\":1,\"success\":false,\"code\":\"401\",\"message\":\"no\"}'",
-		  KEYFOB_CLASS_PERMANENT, "reports 401: no");
+	check_bad("printf '{\"version\":1,\"success\":false,\"code\":\"401\",\"message\":\"no\"}'; exit 1", KEYFOB_CLASS_PERMANENT,
+		"reports 401: no");
+	check_bad("printf '{\"version\":1,\"success\":false,\"code\":\"401\",\"message\":\"no\"}'", KEYFOB_CLASS_PERMANENT,
+		"reports 401: no");
 	check_bad("true", KEYFOB_CLASS_TRANSIENT, "printed nothing");
-	check_bad("i=0; while [ $i -lt 100 ]; do echo 'a line of words'; i=$((i+1)); done >&2; exit 2",
-		  KEYFOB_CLASS_TRANSIENT, "exited with 2: a line");
+	check_bad("i=0; while [ $i -lt 100 ]; do echo 'a line of words'; i=$((i+1)); done >&2; exit 2", KEYFOB_CLASS_TRANSIENT,
+		"exited with 2: a line");
 	assert_non_null(strstr(call_told, "stderr: a line of words\n"));
 }
 
@@ -147,8 +146,11 @@ static void test_too_much(void **state)
 static void test_timeout(void **state)
 {
 	static const char *const scripts[] = {
-		"sleep 1000", "exec >&- 2>&-; sleep 1000",
-		"trap '' TERM; while :; do sleep 1; done", "yes >&2", "kill -STOP $$",
+		"sleep 1000",
+		"exec >&- 2>&-; sleep 1000",
+		"trap '' TERM; while :; do sleep 1; done",
+		"yes >&2",
+		"kill -STOP $$",
 	};
 
 	(void)state;

@@ -17,7 +17,7 @@
 
 #include "cli/cli.h"
 
-#define NOW 1800000000		/* 2027-01-15 08:00:00 UTC */
+#define NOW 1800000000 /* 2027-01-15 08:00:00 UTC */
 
 static struct buffer out;
 
@@ -57,9 +57,18 @@ static void test_durations(void **state)
 		int64_t seconds;
 		const char *words;
 	} cases[] = {
-		{ -5, "0 s" }, { 0, "0 s" }, { 1, "1 s" }, { 59, "59 s" }, { 60, "1 m" }, { 61, "1 m 1 s" }, { 3599,
-		"59 m 59 s" },
-		{ 3600, "1 h" }, { 3659, "1 h" }, { 69120, "19 h 12 m" }, { 86400, "1 d" }, { 90000, "1 d 1 h" },
+		{ -5, "0 s" },
+		{ 0, "0 s" },
+		{ 1, "1 s" },
+		{ 59, "59 s" },
+		{ 60, "1 m" },
+		{ 61, "1 m 1 s" },
+		{ 3599, "59 m 59 s" },
+		{ 3600, "1 h" },
+		{ 3659, "1 h" },
+		{ 69120, "19 h 12 m" },
+		{ 86400, "1 d" },
+		{ 90000, "1 d 1 h" },
 		{ 3542400, "41 d" },
 	};
 	char text[64];
@@ -75,10 +84,14 @@ static void test_bars(void **state)
 		int64_t left, total;
 		const char *bar;
 	} cases[] = {
-		{ 100, 100, "##########" }, { 50, 100, "#####-----" }, { 99, 100, "#########-" }, { 1, 1000,
-		"#---------" },
-		{ 0, 100, "----------" }, { -5, 100, "----------" }, { 200, 100, "##########" }, { 5, 0,
-		"##########" },
+		{ 100, 100, "##########" },
+		{ 50, 100, "#####-----" },
+		{ 99, 100, "#########-" },
+		{ 1, 1000, "#---------" },
+		{ 0, 100, "----------" },
+		{ -5, 100, "----------" },
+		{ 200, 100, "##########" },
+		{ 5, 0, "##########" },
 		{ 5, -1, "##########" },
 	};
 
@@ -97,25 +110,35 @@ static void test_bars(void **state)
 	assert_int_equal(s.column, 4);
 }
 
-static struct cli_reader some_readers[] = { { (char[]){ "orders" }, WIRE_READER_COPY }, { (char[]){ "@dbclients" },
-	WIRE_READER_NONE } };
+static struct cli_reader some_readers[] = { { (char[]){ "orders" }, WIRE_READER_COPY }, { (char[]){ "@dbclients" }, WIRE_READER_NONE } };
 static char nothing[] = "";
 
 static struct cli_credential some_credential(void)
 {
-	static char description[] = "orders database on Atlas",
-		provider[] = "azure client_id=5f3a2b1c-1111-2222-3333-444455556666";
+	static char description[] = "orders database on Atlas", provider[] = "azure client_id=5f3a2b1c-1111-2222-3333-444455556666";
 	static char resource[] = "api://0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff", fingerprint[] = "3fa9c1d2";
 	static char issuer[] = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0";
-	static char audience[] = "0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff",
-		subject[] = "7d2f0000-1111-2222-3333-444455556666";
+	static char audience[] = "0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff", subject[] = "7d2f0000-1111-2222-3333-444455556666";
 	struct cli_credential c = {
-		.name = "atlas", .description = description, .provider = provider, .resource = resource,
-		.state = WIRE_STATE_VALID, .kind = 1, .expires = NOW + 69120, .refresh = NOW + 30000,
+		.name = "atlas",
+		.description = description,
+		.provider = provider,
+		.resource = resource,
+		.state = WIRE_STATE_VALID,
+		.kind = 1,
+		.expires = NOW + 69120,
+		.refresh = NOW + 30000,
 		.fetched = NOW - 17280,
-		.fetches = 212, .failures = 1, .failed_at = NOW - 9 * 86400, .fingerprint = fingerprint,
+		.fetches = 212,
+		.failures = 1,
+		.failed_at = NOW - 9 * 86400,
+		.fingerprint = fingerprint,
 		.last_error = nothing,
-		.issuer = issuer, .audience = audience, .subject = subject, .readers = some_readers, .count = 2,
+		.issuer = issuer,
+		.audience = audience,
+		.subject = subject,
+		.readers = some_readers,
+		.count = 2,
 	};
 
 	return c;
@@ -143,22 +166,21 @@ static void test_block(void **state)
 
 	(void)state;
 	cli_screen_credential(&s, &c);
-	assert_string_equal(drawn(),
-		"  atlas      orders database on Atlas\n"
-		"  token      ################----  19 h 12 m left  next refresh 16:20  #3fa9c1d2\n"
-		"  from       azure client_id=5f3a2b1c-1111-2222-3333-444455556666  fetched 03:12\n"
-		"             212 ok, 1 failed (9 d ago)\n"
-		"  asked/got  api://0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff\n"
-		"             / aud 0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff\n"
-		"             iss https://login.microsoftonline.com/11111111-2222-3333-4444-55555\n"
-		"             5555555/v2.0  sub 7d2f0000-1111-2222-3333-444455556666\n"
-		"  readers    orders (copy ok)  @dbclients\n");
+	assert_string_equal(drawn(), "  atlas      orders database on Atlas\n"
+				     "  token      ################----  19 h 12 m left  next refresh 16:20  #3fa9c1d2\n"
+				     "  from       azure client_id=5f3a2b1c-1111-2222-3333-444455556666  fetched 03:12\n"
+				     "             212 ok, 1 failed (9 d ago)\n"
+				     "  asked/got  api://0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff\n"
+				     "             / aud 0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff\n"
+				     "             iss https://login.microsoftonline.com/11111111-2222-3333-4444-55555\n"
+				     "             5555555/v2.0  sub 7d2f0000-1111-2222-3333-444455556666\n"
+				     "  readers    orders (copy ok)  @dbclients\n");
 }
 
 static void test_widths(void **state)
 {
 	char error[] = "azure: IMDS answered 429 too_many_requests: the identity is asked for more often than it may be, "
-		"averyveryverylongwordwithoutanyblankinitthatgoesonandonandonpasttheedgeofthescreen";
+		       "averyveryverylongwordwithoutanyblankinitthatgoesonandonandonpasttheedgeofthescreen";
 	struct cli_credential c = some_credential();
 
 	(void)state;
@@ -205,7 +227,8 @@ static void test_advice(void **state)
 /* A provider's words reach a terminal: nothing of them may be a command to it. */
 static void test_escapes(void **state)
 {
-	char evil[] = "a\033[2Jb\nc\x9b" "d";
+	char evil[] = "a\033[2Jb\nc\x9b"
+		      "d";
 	struct cli_credential c = some_credential();
 	struct cli_screen s = screen(80, false);
 
@@ -231,8 +254,12 @@ static void test_json(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_durations), cmocka_unit_test(test_bars), cmocka_unit_test(test_block),
-		cmocka_unit_test(test_widths), cmocka_unit_test(test_advice), cmocka_unit_test(test_escapes),
+		cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_bars),
+		cmocka_unit_test(test_block),
+		cmocka_unit_test(test_widths),
+		cmocka_unit_test(test_advice),
+		cmocka_unit_test(test_escapes),
 		cmocka_unit_test(test_json),
 	};
 

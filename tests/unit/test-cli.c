@@ -29,7 +29,7 @@
 #include "common/wire.h"
 #include "modules/module.h"
 
-#define EXPIRES 4102444800	/* 2100-01-01 00:00:00 UTC */
+#define EXPIRES 4102444800 /* 2100-01-01 00:00:00 UTC */
 #define TOKEN "abc.d\"e\\f"
 
 static char dir[] = "/tmp/test-cli-XXXXXX", path[PATH_MAX], program[PATH_MAX];
@@ -41,8 +41,7 @@ static void put_credential(struct buffer *b, const char *name, uint8_t state)
 {
 	const char *const texts[] = { name, "orders database", "azure client_id=1", "api://x" };
 	const uint64_t numbers[] = { state == WIRE_STATE_NONE ? 0 : EXPIRES, 0, 1, 7, 2, 0 };
-	const char *const more[] = { "3fa9c1d2", state == WIRE_STATE_NONE ? "" : "it said \"no\"\n",
-		"https://i.example", "aud", "sub" };
+	const char *const more[] = { "3fa9c1d2", state == WIRE_STATE_NONE ? "" : "it said \"no\"\n", "https://i.example", "aud", "sub" };
 
 	for (size_t i = 0; i < 4; i++)
 		buffer_put_text(b, texts[i]);
@@ -72,7 +71,7 @@ static void answer_get(struct buffer *b, const char *name, bool token)
 {
 	/* {"alg":"none"} and {"iss":"https://sts.windows.net/t/","aud":["a","b"],"sub":"\u001bs","exp":1000} */
 	static const char jwt[] = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL3N0cy53aW5kb3dzLm5ldC90LyIsImF1ZCI6WyJh"
-		"IiwiYiJdLCJzdWIiOiJcdTAwMWJzIiwiZXhwIjoxMDAwfQ.";
+				  "IiwiYiJdLCJzdWIiOiJcdTAwMWJzIiwiZXhwIjoxMDAwfQ.";
 
 	buffer_put_text(b, !token ? "" : strcmp(name, "jwt") == 0 ? jwt : TOKEN);
 	buffer_put_u64(b, EXPIRES);
@@ -177,8 +176,7 @@ static int set_up(void **state)
 	snprintf(path, sizeof(path), "%s/socket", dir);
 	snprintf(address.sun_path, sizeof(address.sun_path), "%.100s", path);
 	listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(listener,
-		16) < 0)
+	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(listener, 16) < 0)
 		return -1;
 	return pthread_create(&broker, NULL, serve, NULL);
 }
@@ -205,8 +203,7 @@ static void slurp(int fd, char *text, size_t size)
 static int run_to(int out, const char *input, const char *words)
 {
 	char line[PATH_MAX], *argv[16] = { program }, *save = NULL;
-	int in = memfd_create("in", MFD_CLOEXEC), kept = memfd_create("out", MFD_CLOEXEC), err = memfd_create("err",
-		MFD_CLOEXEC);
+	int in = memfd_create("in", MFD_CLOEXEC), kept = memfd_create("out", MFD_CLOEXEC), err = memfd_create("err", MFD_CLOEXEC);
 	int n = 1, status;
 	pid_t pid;
 
@@ -272,10 +269,10 @@ static void test_get(void **state)
 	assert_string_equal(output, "{\"token\":\"abc.d\\\"e\\\\f\",\"expires_at\":4102444800,\"credential\":\"ctest\"}\n");
 	assert_int_equal(run("get ctest --format exec-credential"), 0);
 	assert_string_equal(output, "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":"
-		"{\"token\":\"abc.d\\\"e\\\\f\",\"expirationTimestamp\":\"2100-01-01T00:00:00Z\"}}\n");
+				    "{\"token\":\"abc.d\\\"e\\\\f\",\"expirationTimestamp\":\"2100-01-01T00:00:00Z\"}}\n");
 	assert_int_equal(run("get ctest --format=google"), 0);
 	assert_string_equal(output, "{\"version\":1,\"success\":true,\"token_type\":\"urn:ietf:params:oauth:token-type:jwt\","
-		"\"id_token\":\"abc.d\\\"e\\\\f\",\"expiration_time\":4102444800}\n");
+				    "\"id_token\":\"abc.d\\\"e\\\\f\",\"expiration_time\":4102444800}\n");
 }
 
 static void test_failures(void **state)
@@ -298,17 +295,26 @@ static void test_usage(void **state)
 	static const struct {
 		const char *words, *text;
 	} cases[] = {
-		{ "", "say what to do" }, { "gte ctest", "did you mean get?" }, { "zzz", "unknown verb zzz" },
+		{ "", "say what to do" },
+		{ "gte ctest", "did you mean get?" },
+		{ "zzz", "unknown verb zzz" },
 		{ "get", "missing: NAME\nusage: keyfob get NAME [--json] [--header] [--format=FORM] [--direct]\n" },
-		{ "get a b", "one argument too many: b" }, { "get a --jsn", "did you mean --json?" },
+		{ "get a b", "one argument too many: b" },
+		{ "get a --jsn", "did you mean --json?" },
 		{ "get a --json=1", "takes no value" },
-		{ "get a --format", "--format needs a value" }, { "get a --format=goggle", "did you mean google?" },
-		{ "get a --format=x", "unknown format x" }, { "get a --json --header", "only one of" }, { "get a -j",
-		"unknown option -j" },
-		{ "get ../a", "not a credential's name" }, { "get -- -a", "not a credential's name" },
-		{ "module", "there is module list, module show" }, { "module lst", "did you mean module list?" },
-		{ "--sockt x get a", "did you mean --socket?" }, { "explain - --as root", "--as goes with" },
-		{ "explain a --as nobody-of-that-name", "no such user" }, { "help gte", "did you mean get?" },
+		{ "get a --format", "--format needs a value" },
+		{ "get a --format=goggle", "did you mean google?" },
+		{ "get a --format=x", "unknown format x" },
+		{ "get a --json --header", "only one of" },
+		{ "get a -j", "unknown option -j" },
+		{ "get ../a", "not a credential's name" },
+		{ "get -- -a", "not a credential's name" },
+		{ "module", "there is module list, module show" },
+		{ "module lst", "did you mean module list?" },
+		{ "--sockt x get a", "did you mean --socket?" },
+		{ "explain - --as root", "--as goes with" },
+		{ "explain a --as nobody-of-that-name", "no such user" },
+		{ "help gte", "did you mean get?" },
 	};
 
 	(void)state;
@@ -419,7 +425,8 @@ static void test_module(void **state)
 	top = json_loads(output, JSON_REJECT_DUPLICATES, NULL);
 	list = json_object_get(top, "modules");
 	assert_true(json_array_size(list) > 0);
-	json_array_foreach(list, i, one) {
+	json_array_foreach(list, i, one)
+	{
 		const char *name = json_string_value(json_object_get(one, "name"));
 		char words[128];
 
@@ -466,9 +473,15 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_get), cmocka_unit_test(test_failures), cmocka_unit_test(test_usage),
-		cmocka_unit_test(test_help), cmocka_unit_test(test_status), cmocka_unit_test(test_changes),
-		cmocka_unit_test(test_explain), cmocka_unit_test(test_module), cmocka_unit_test(test_stdin_bound),
+		cmocka_unit_test(test_get),
+		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_explain),
+		cmocka_unit_test(test_module),
+		cmocka_unit_test(test_stdin_bound),
 		cmocka_unit_test(test_full_disk),
 	};
 

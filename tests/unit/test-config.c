@@ -52,13 +52,18 @@ static void test_order_and_lines(void **state)
 		const char *key, *value;
 		unsigned int line;
 	} wanted[] = {
-		{ "provider", "one", 3 }, { "allow", "user:a", 4 }, { "provider", "two   with  blanks", 7 },
-		{ "allow", "group:\"b # c\" ; d", 8 }, { "provider", "-- a=b = c", 9 }, { "empty", "", 10 },
+		{ "provider", "one", 3 },
+		{ "allow", "user:a", 4 },
+		{ "provider", "two   with  blanks", 7 },
+		{ "allow", "group:\"b # c\" ; d", 8 },
+		{ "provider", "-- a=b = c", 9 },
+		{ "empty", "", 10 },
 	};
 	const struct config_section *s;
 
 	(void)state;
-	write_text("keyfob.conf", "# a comment\n[credential atlas]\nprovider = one\nallow=user:a\n; another\n\nprovider    = two   with  blanks  \n"
+	write_text("keyfob.conf",
+		"# a comment\n[credential atlas]\nprovider = one\nallow=user:a\n; another\n\nprovider    = two   with  blanks  \n"
 		"allow = group:\"b # c\" ; d\nprovider = -- a=b = c\nempty =\n[x]\nk = /* v */\n");
 	load("");
 	s = section("credential", "atlas");
@@ -235,8 +240,8 @@ static void test_seconds(void **state)
 		const char *text;
 		unsigned int seconds;
 	} good[] = { { "0", 0 }, { "90", 90 }, { "90s", 90 }, { "15m", 900 }, { "1h", 3600 }, { "2d", 172800 }, { "3660d", 316224000 } };
-	static const char *const wrong[] = { "", "s", "-1", "+1", " 1", "1 ", "1 s", "1x", "1ss", "1ms", "1.5h", "0x10", "1h30m", "3661d", "316224001",
-		"99999999999999999999", "18446744073709551615d", "213503982334601d" };
+	static const char *const wrong[] = { "", "s", "-1", "+1", " 1", "1 ", "1 s", "1x", "1ss", "1ms", "1.5h", "0x10", "1h30m", "3661d",
+		"316224001", "99999999999999999999", "18446744073709551615d", "213503982334601d" };
 	unsigned int seconds;
 
 	(void)state;

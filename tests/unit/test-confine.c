@@ -442,23 +442,12 @@ static void test_no_reading_elsewhere(void **state)
 	assert_int_equal(in_child(no_reading_elsewhere), 0);
 }
 
-anywhere(no_processes)
-anywhere(no_other_identity)
-anywhere(no_files)
-anywhere(no_network)
-anywhere(loop_and_threads_work)
-anywhere(config_can_be_read)
-anywhere(sockets_work)
-anywhere(keys_work)
-anywhere(broker_has_little_left)
-anywhere(comes_before_threads)
-as_root(others_keyrings_are_in_reach)
-as_root(launcher_has_three)
-as_root(launcher_can_start_and_end)
-as_root(unprivileged_broker)
-as_root(unprivileged_launcher)
+anywhere(no_processes) anywhere(no_other_identity) anywhere(no_files) anywhere(no_network) anywhere(loop_and_threads_work)
+	anywhere(config_can_be_read) anywhere(sockets_work) anywhere(keys_work) anywhere(broker_has_little_left)
+		anywhere(comes_before_threads) as_root(others_keyrings_are_in_reach) as_root(launcher_has_three)
+			as_root(launcher_can_start_and_end) as_root(unprivileged_broker) as_root(unprivileged_launcher)
 
-static int put_x(const char *path)
+				static int put_x(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644), rc;
 
@@ -490,14 +479,22 @@ static int clean(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_no_processes), cmocka_unit_test(test_no_other_identity),
-		cmocka_unit_test(test_no_files), cmocka_unit_test(test_no_reading_elsewhere),
-		cmocka_unit_test(test_no_network), cmocka_unit_test(test_loop_and_threads_work),
-		cmocka_unit_test(test_config_can_be_read), cmocka_unit_test(test_sockets_work),
-		cmocka_unit_test(test_keys_work), cmocka_unit_test(test_others_keyrings_are_in_reach),
-		cmocka_unit_test(test_broker_has_little_left), cmocka_unit_test(test_launcher_has_three),
-		cmocka_unit_test(test_launcher_can_start_and_end), cmocka_unit_test(test_unprivileged_broker),
-		cmocka_unit_test(test_unprivileged_launcher), cmocka_unit_test(test_comes_before_threads),
+		cmocka_unit_test(test_no_processes),
+		cmocka_unit_test(test_no_other_identity),
+		cmocka_unit_test(test_no_files),
+		cmocka_unit_test(test_no_reading_elsewhere),
+		cmocka_unit_test(test_no_network),
+		cmocka_unit_test(test_loop_and_threads_work),
+		cmocka_unit_test(test_config_can_be_read),
+		cmocka_unit_test(test_sockets_work),
+		cmocka_unit_test(test_keys_work),
+		cmocka_unit_test(test_others_keyrings_are_in_reach),
+		cmocka_unit_test(test_broker_has_little_left),
+		cmocka_unit_test(test_launcher_has_three),
+		cmocka_unit_test(test_launcher_can_start_and_end),
+		cmocka_unit_test(test_unprivileged_broker),
+		cmocka_unit_test(test_unprivileged_launcher),
+		cmocka_unit_test(test_comes_before_threads),
 	};
 
 	return cmocka_run_group_tests(tests, prepare, clean);

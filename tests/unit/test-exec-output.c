@@ -25,10 +25,10 @@ static void check_kind(const char *format, enum keyfob_kind kind, const char *ou
 	struct keyfob_reply reply = { 0 };
 
 	exec_output_read(output, strlen(output), format, kind, NOW, &reply);
-	if (reply.class != KEYFOB_CLASS_OK || !reply.token || strcmp(reply.token, token) != 0 ||
-	    reply.length != strlen(token) || reply.expires != expires)
+	if (reply.class != KEYFOB_CLASS_OK || !reply.token || strcmp(reply.token, token) != 0 || reply.length != strlen(token) ||
+		reply.expires != expires)
 		fail_msg("%s: %s: class %d, '%s', token %s, expires %lld", format, output, (int)reply.class, reply.text,
-			 reply.token ? reply.token : "none", (long long)reply.expires);
+			reply.token ? reply.token : "none", (long long)reply.expires);
 	free(reply.token);
 }
 
@@ -38,8 +38,7 @@ static void check(const char *format, const char *output, const char *token, tim
 	check_kind("auto", KEYFOB_KIND_ACCESS, output, token, expires);
 }
 
-static void check_bad_kind(const char *format, enum keyfob_kind kind, const char *output, enum keyfob_class class,
-			   const char *words)
+static void check_bad_kind(const char *format, enum keyfob_kind kind, const char *output, enum keyfob_class class, const char *words)
 {
 	struct keyfob_reply reply = { 0 };
 
@@ -75,16 +74,15 @@ static void test_google(void **state)
 	check("google", GOOGLE "jwt\",\"id_token\":\"" JWT "\",\"expiration_time\":1700000000}", JWT, NOW);
 	check("google", GOOGLE "jwt\",\"id_token\":\"" JWT "\"}\n", JWT, 0);
 	check("google", GOOGLE "saml2\",\"saml_response\":\"PHNhbWw+\"}", "PHNhbWw+", 0);
-	check_bad("google", GOOGLE "jwt\",\"id_token\":\"" JWT "\",\"expiration_time\":1699999999}",
-		  KEYFOB_CLASS_TRANSIENT, "expired 1 s ago");
+	check_bad("google", GOOGLE "jwt\",\"id_token\":\"" JWT "\",\"expiration_time\":1699999999}", KEYFOB_CLASS_TRANSIENT,
+		"expired 1 s ago");
 	check_bad("google", GOOGLE "jwt\",\"saml_response\":\"x\"}", KEYFOB_CLASS_CONFIG, "lacks id_token");
 	check_bad("google", GOOGLE "saml2\",\"id_token\":\"x\"}", KEYFOB_CLASS_CONFIG, "lacks saml_response");
 	check_bad("google", GOOGLE "other\",\"id_token\":\"x\"}", KEYFOB_CLASS_CONFIG, "token_type");
 	check_bad("google", "{\"version\":1,\"success\":true,\"id_token\":\"x\"}", KEYFOB_CLASS_CONFIG, "token_type");
-	check_bad("google", "{\"version\":1,\"success\":true,\"token_type\":\"jwt\",\"id_token\":\"x\"}",
-		  KEYFOB_CLASS_CONFIG, "token_type");
-	check_bad("auto", "{\"version\":2,\"success\":true," TYPE "jwt\",\"id_token\":\"x\"}",
-		  KEYFOB_CLASS_CONFIG, "version 2");
+	check_bad(
+		"google", "{\"version\":1,\"success\":true,\"token_type\":\"jwt\",\"id_token\":\"x\"}", KEYFOB_CLASS_CONFIG, "token_type");
+	check_bad("auto", "{\"version\":2,\"success\":true," TYPE "jwt\",\"id_token\":\"x\"}", KEYFOB_CLASS_CONFIG, "version 2");
 	check_bad("google", "{\"version\":\"1\",\"success\":true}", KEYFOB_CLASS_CONFIG, "version");
 	check_bad("google", "{\"version\":1,\"success\":\"yes\"}", KEYFOB_CLASS_CONFIG, "success");
 	check_bad("google", "{\"success\":true}", KEYFOB_CLASS_CONFIG, "version");
@@ -92,8 +90,7 @@ static void test_google(void **state)
 
 static void test_google_failure(void **state)
 {
-	const char *said =
-		"{\"version\":1,\"success\":false,\"code\":\"401\",\"message\":\"Caller not authorized " JWT "\"}";
+	const char *said = "{\"version\":1,\"success\":false,\"code\":\"401\",\"message\":\"Caller not authorized " JWT "\"}";
 	struct keyfob_reply reply = { 0 };
 
 	(void)state;
@@ -102,8 +99,7 @@ static void test_google_failure(void **state)
 	assert_string_equal(reply.code, "401");
 	assert_string_equal(reply.text, "the program reports 401: Caller not authorized ***");
 	check_bad("google", "{\"version\":1,\"success\":false}", KEYFOB_CLASS_PERMANENT, "without code and message");
-	check_bad("google", "{\"version\":1,\"success\":false,\"code\":\"x\"}",
-		  KEYFOB_CLASS_PERMANENT, "without code and message");
+	check_bad("google", "{\"version\":1,\"success\":false,\"code\":\"x\"}", KEYFOB_CLASS_PERMANENT, "without code and message");
 }
 
 static void test_k8s(void **state)
@@ -111,21 +107,20 @@ static void test_k8s(void **state)
 	(void)state;
 	check("k8s", K8S "{\"token\":\"t\",\"expirationTimestamp\":\"2023-11-14T23:13:20Z\"}}", "t", 1700003600);
 	check("k8s", K8S "{\"token\":\"t\"}}", "t", 0);
-	check("k8s", "{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1beta1\","
-		     "\"status\":{\"token\":\"" JWT "\"}}",
-		  JWT, 0);
+	check("k8s",
+		"{\"kind\":\"ExecCredential\",\"apiVersion\":\"client.authentication.k8s.io/v1beta1\","
+		"\"status\":{\"token\":\"" JWT "\"}}",
+		JWT, 0);
 	check("k8s", K8S "{\"token\":\"t\",\"expirationTimestamp\":null}}", "t", 0);
-	check_bad("k8s", K8S "{\"token\":\"t\",\"expirationTimestamp\":\"2023-11-14T22:13:19Z\"}}",
-		  KEYFOB_CLASS_TRANSIENT, "expired");
-	check_bad("k8s", K8S "{\"clientCertificateData\":\"x\",\"clientKeyData\":\"y\"}}",
-		  KEYFOB_CLASS_CONFIG, "client certificate");
+	check_bad("k8s", K8S "{\"token\":\"t\",\"expirationTimestamp\":\"2023-11-14T22:13:19Z\"}}", KEYFOB_CLASS_TRANSIENT, "expired");
+	check_bad("k8s", K8S "{\"clientCertificateData\":\"x\",\"clientKeyData\":\"y\"}}", KEYFOB_CLASS_CONFIG, "client certificate");
 	check_bad("k8s", K8S "{}}", KEYFOB_CLASS_CONFIG, "status.token");
 	check_bad("k8s", K8S "null}", KEYFOB_CLASS_CONFIG, "status.token");
-	check_bad("k8s", "{\"apiVersion\":\"client.authentication.k8s.io/v1alpha1\",\"kind\":\"ExecCredential\","
-		  "\"status\":{\"token\":\"t\"}}",
-		  KEYFOB_CLASS_CONFIG, "apiVersion");
-	check_bad("auto", "{\"kind\":\"ExecCredential\",\"status\":{\"token\":\"t\"}}",
-		  KEYFOB_CLASS_CONFIG, "apiVersion");
+	check_bad("k8s",
+		"{\"apiVersion\":\"client.authentication.k8s.io/v1alpha1\",\"kind\":\"ExecCredential\","
+		"\"status\":{\"token\":\"t\"}}",
+		KEYFOB_CLASS_CONFIG, "apiVersion");
+	check_bad("auto", "{\"kind\":\"ExecCredential\",\"status\":{\"token\":\"t\"}}", KEYFOB_CLASS_CONFIG, "apiVersion");
 	check_bad("k8s", "{\"status\":{\"token\":\"t\"}}", KEYFOB_CLASS_CONFIG, "kind");
 }
 
@@ -147,7 +142,7 @@ static void test_oauth(void **state)
 	check_bad("oauth", "{\"id_token\":\"" JWT "\"}", KEYFOB_CLASS_CONFIG, "token = id");
 	check_bad_kind("auto", KEYFOB_KIND_ID, "{\"access_token\":\"" JWT "\"}", KEYFOB_CLASS_CONFIG, "token = access");
 	check_bad("auto", "{\"error\":\"invalid_client\",\"error_description\":\"no\\nway\"}", KEYFOB_CLASS_PERMANENT,
-		  "the program reports invalid_client: no way");
+		"the program reports invalid_client: no way");
 }
 
 /* expiresOn of az is local time and the last resort. */
@@ -156,10 +151,8 @@ static void test_az(void **state)
 	(void)state;
 	setenv("TZ", "EST5", 1);
 	tzset();
-	check("oauth", "{\"accessToken\":\"a\",\"expiresOn\":\"2023-11-14 18:13:20.000000\",\"tokenType\":\"Bearer\"}",
-		  "a", 1700003600);
-	check("oauth", "{\"accessToken\":\"a\",\"expiresOn\":\"2023-11-14 20:00:00.000000\",\"expires_on\":1700003600}",
-		  "a", 1700003600);
+	check("oauth", "{\"accessToken\":\"a\",\"expiresOn\":\"2023-11-14 18:13:20.000000\",\"tokenType\":\"Bearer\"}", "a", 1700003600);
+	check("oauth", "{\"accessToken\":\"a\",\"expiresOn\":\"2023-11-14 20:00:00.000000\",\"expires_on\":1700003600}", "a", 1700003600);
 	check("oauth", "{\"accessToken\":\"" JWT_EXP "\",\"expiresOn\":\"2023-11-14 20:00:00.000000\"}", JWT_EXP, 0);
 	check("oauth", "{\"accessToken\":\"a\",\"expiresOn\":\"2023-11-14T23:13:20Z\"}", "a", 1700003600);
 	check("oauth", "{\"accessToken\":\"a\",\"expiresOn\":\"whenever\"}", "a", 0);
@@ -190,7 +183,7 @@ static void test_docker(void **state)
 	check("docker", "{\"ServerURL\":\"https://r\",\"Username\":\"<token>\",\"Secret\":\"tok\"}\n", "tok", 0);
 	check("docker", "{\"ServerURL\":\"r\",\"Username\":\"me\",\"Secret\":\"" JWT_EXP "\"}", JWT_EXP, 0);
 	check_bad("docker", "credentials not found in native keychain\n", KEYFOB_CLASS_PERMANENT,
-		  "reports a failure: credentials not found in native keychain");
+		"reports a failure: credentials not found in native keychain");
 	check_bad("docker", "bad " JWT, KEYFOB_CLASS_PERMANENT, "bad ***");
 	check_bad("docker", "{\"ServerURL\":\"r\"}", KEYFOB_CLASS_CONFIG, "no Secret");
 	check_bad("docker", "{\"Secret\":\"\"}", KEYFOB_CLASS_CONFIG, "no Secret");

@@ -77,14 +77,48 @@ static void test_zone_is_told(void **state)
 static void test_bad_text(void **state)
 {
 	static const char *const bad[] = {
-		"", " ", "-1", "+5", "1e9", "0x10", "NaN", "inf", "never", "12.", "1.2.3", " 12", "12 ", "253402300800",
-		"99999999999999999999", "2021-13-01T00:00:00Z", "2021-02-29T00:00:00Z", "2021-04-31 00:00:00",
-		"2021-12-11T24:00:00Z", "2021-12-11T23:60:00Z", "2021-12-11T23:18:61Z", "2021-12-11T23:18:45.Z",
-		"2021-12-11T23:18:45Zx", "2021-12-11T23:18Z", "2021-12-11", "21-12-11T23:18:45Z",
-		"2021-12-11T23:18:45+1", "2021-12-11T23:18:45+24:00", "0/16/2020 5:24:12 AM", "13/16/2020 5:24:12 AM",
-		"1/0/2020 5:24:12 AM", "1/16/2020 13:24:12 PM", "1/16/2020 0:24:12 AM", "1/16/2020 5:24:12 XM",
-		"1/16/20 5:24:12 AM", "1/16/2020", "Sat, 11 Foo 2021 23:18:45 GMT", "Sat, 11 ecJ 2021 23:18:45 GMT",
-		"Xyz, 11 Dec 2021 23:18:45 GMT", "Sat, 11 Dec", "Sat", "1969-12-31T23:59:59Z",
+		"",
+		" ",
+		"-1",
+		"+5",
+		"1e9",
+		"0x10",
+		"NaN",
+		"inf",
+		"never",
+		"12.",
+		"1.2.3",
+		" 12",
+		"12 ",
+		"253402300800",
+		"99999999999999999999",
+		"2021-13-01T00:00:00Z",
+		"2021-02-29T00:00:00Z",
+		"2021-04-31 00:00:00",
+		"2021-12-11T24:00:00Z",
+		"2021-12-11T23:60:00Z",
+		"2021-12-11T23:18:61Z",
+		"2021-12-11T23:18:45.Z",
+		"2021-12-11T23:18:45Zx",
+		"2021-12-11T23:18Z",
+		"2021-12-11",
+		"21-12-11T23:18:45Z",
+		"2021-12-11T23:18:45+1",
+		"2021-12-11T23:18:45+24:00",
+		"0/16/2020 5:24:12 AM",
+		"13/16/2020 5:24:12 AM",
+		"1/0/2020 5:24:12 AM",
+		"1/16/2020 13:24:12 PM",
+		"1/16/2020 0:24:12 AM",
+		"1/16/2020 5:24:12 XM",
+		"1/16/20 5:24:12 AM",
+		"1/16/2020",
+		"Sat, 11 Foo 2021 23:18:45 GMT",
+		"Sat, 11 ecJ 2021 23:18:45 GMT",
+		"Xyz, 11 Dec 2021 23:18:45 GMT",
+		"Sat, 11 Dec",
+		"Sat",
+		"1969-12-31T23:59:59Z",
 		"9999-12-31T23:59:59-01:00",
 		"2021-12-11T23:18:45.000000000000000000000000000000000000000000000000000000Z",
 	};
@@ -173,8 +207,9 @@ static void test_claims(void **state)
 
 	(void)state;
 	assert_true(read_claims(HEADER,
-				"{\"iss\":\"https://i.example/v2.0\",\"aud\":\"api://a\","
-				"\"sub\":\"s\",\"exp\":1639265125}", &c));
+		"{\"iss\":\"https://i.example/v2.0\",\"aud\":\"api://a\","
+		"\"sub\":\"s\",\"exp\":1639265125}",
+		&c));
 	assert_true(c.has_expires);
 	assert_int_equal(c.expires, 1639265125);
 	assert_string_equal(c.issuer, "https://i.example/v2.0");
@@ -210,9 +245,21 @@ static void test_claims_are_cut(void **state)
 static void test_not_a_jws(void **state)
 {
 	static const char *const opaque[] = {
-		"", ".", "..", "...", "opaque", "a.b", "a.b.c", "e30.e30.", "ya29.a0AfH6SMBx",
-		"eyJhbGciOiJub25lIn0.e30", "eyJhbGciOiJub25lIn0.W10.x", "eyJhbGciOiJub25lIn0.e30.x.y.z",
-		"eyJhbGciOiJub25lIn0.e3=.x", "eyJhbGciOiJub25lIn0..x", "eyJhbGciOiJub25lIn0.e30.x.y",
+		"",
+		".",
+		"..",
+		"...",
+		"opaque",
+		"a.b",
+		"a.b.c",
+		"e30.e30.",
+		"ya29.a0AfH6SMBx",
+		"eyJhbGciOiJub25lIn0.e30",
+		"eyJhbGciOiJub25lIn0.W10.x",
+		"eyJhbGciOiJub25lIn0.e30.x.y.z",
+		"eyJhbGciOiJub25lIn0.e3=.x",
+		"eyJhbGciOiJub25lIn0..x",
+		"eyJhbGciOiJub25lIn0.e30.x.y",
 	};
 	struct expiry_claims c;
 

@@ -11,11 +11,11 @@
 #include <sys/un.h>
 
 struct act {
-	const char *name, *refused;	/* NULL: must come to pass */
+	const char *name, *refused; /* NULL: must come to pass */
 	const char *path;
 };
 
-static char elsewhere[] = "/var/keyfob-test-fetch-XXXXXX";	/* open to all, and no place for temporary files */
+static char elsewhere[] = "/var/keyfob-test-fetch-XXXXXX"; /* open to all, and no place for temporary files */
 static pid_t victim;
 static char victim_pid[16];
 
@@ -50,7 +50,8 @@ static void needs_landlock(void)
 static void attempt(const char *module, enum keyfob_sandbox sandbox, const struct act *act)
 {
 	const struct ask ask = {
-		.module = module, .sandbox = sandbox,
+		.module = module,
+		.sandbox = sandbox,
 		.settings = { "do", act->name, "path", act->path ? act->path : "", "pid", victim_pid },
 	};
 	struct addrinfo *found = NULL;
@@ -64,8 +65,7 @@ static void attempt(const char *module, enum keyfob_sandbox sandbox, const struc
 	if (!answer.result)
 		fail_msg("%s in %s: no result, status %x", act->name, module, (unsigned int)answer.status);
 	if (act->refused && (answer.said.class != KEYFOB_CLASS_PERMANENT || !strstr(act->refused, answer.said.text)))
-		fail_msg("%s in %s: class %d %s, not %s", act->name, module, answer.said.class, answer.said.text,
-			act->refused);
+		fail_msg("%s in %s: class %d %s, not %s", act->name, module, answer.said.class, answer.said.text, act->refused);
 	if (!act->refused && answer.said.class != KEYFOB_CLASS_OK)
 		fail_msg("%s in %s: class %d %s", act->name, module, answer.said.class, answer.said.text);
 	/* Naming it the owner of a pipe is allowed where fcntl(2) is; the signal must still not arrive. */
@@ -76,19 +76,40 @@ static void contains_a_network_module(void **state)
 {
 	char open_file[300], new_file[300], door[300], hidden[300];
 	const struct act acts[] = {
-		{ "thread", NULL, NULL }, { "resolve", NULL, NULL }, { "socket", NULL, NULL },
-		{ "get", NULL, open_file + strlen("file:") }, { "get", "EACCES", open_file },
-		{ "get", "EACCES", "file:/etc/shadow" }, { "get", "EACCES", "file:/etc/passwd" },
-		{ "get", "EACCES", "file:/proc/self/environ" }, { "get", NULL, "file:/etc/nsswitch.conf" },
-		{ "put", "EACCES EPERM", open_file }, { "put", "EACCES EPERM", new_file },
-		{ "fill", "EACCES EPERM", new_file }, { "remove", "EPERM", open_file },
-		{ "chmod", "EPERM", open_file }, { "ptrace", "EPERM", NULL }, { "peek", "EPERM", NULL },
-		{ "mem", "EACCES", NULL }, { "kill", "EPERM", NULL }, { "limit", "EPERM", NULL },
-		{ "owner", "EPERM", NULL }, { "unix", "EPERM", door }, { "abstract", "EPERM", hidden },
-		{ "serve", "EPERM EACCES", NULL }, { "family", "EPERM", NULL }, { "protocol", "EPERM", NULL },
-		{ "fork", "EPERM", NULL }, { "exec", "EPERM", NULL }, { "key", "EPERM", NULL },
-		{ "ring", "EPERM", NULL }, { "search", "EPERM", NULL }, { "namespace", "EPERM", NULL },
-		{ "session", "EPERM", NULL }, { "uring", "EPERM", NULL }, { "dumpable", "EPERM", NULL },
+		{ "thread", NULL, NULL },
+		{ "resolve", NULL, NULL },
+		{ "socket", NULL, NULL },
+		{ "get", NULL, open_file + strlen("file:") },
+		{ "get", "EACCES", open_file },
+		{ "get", "EACCES", "file:/etc/shadow" },
+		{ "get", "EACCES", "file:/etc/passwd" },
+		{ "get", "EACCES", "file:/proc/self/environ" },
+		{ "get", NULL, "file:/etc/nsswitch.conf" },
+		{ "put", "EACCES EPERM", open_file },
+		{ "put", "EACCES EPERM", new_file },
+		{ "fill", "EACCES EPERM", new_file },
+		{ "remove", "EPERM", open_file },
+		{ "chmod", "EPERM", open_file },
+		{ "ptrace", "EPERM", NULL },
+		{ "peek", "EPERM", NULL },
+		{ "mem", "EACCES", NULL },
+		{ "kill", "EPERM", NULL },
+		{ "limit", "EPERM", NULL },
+		{ "owner", "EPERM", NULL },
+		{ "unix", "EPERM", door },
+		{ "abstract", "EPERM", hidden },
+		{ "serve", "EPERM EACCES", NULL },
+		{ "family", "EPERM", NULL },
+		{ "protocol", "EPERM", NULL },
+		{ "fork", "EPERM", NULL },
+		{ "exec", "EPERM", NULL },
+		{ "key", "EPERM", NULL },
+		{ "ring", "EPERM", NULL },
+		{ "search", "EPERM", NULL },
+		{ "namespace", "EPERM", NULL },
+		{ "session", "EPERM", NULL },
+		{ "uring", "EPERM", NULL },
+		{ "dumpable", "EPERM", NULL },
 		{ "root", "EPERM", NULL },
 #ifndef __SANITIZE_ADDRESS__
 		{ "memory", "ENOMEM", NULL },
@@ -110,10 +131,16 @@ static void contains_a_file_module(void **state)
 {
 	char open_file[300];
 	const struct act acts[] = {
-		{ "thread", NULL, NULL }, { "get", NULL, open_file + strlen("file:") },
-		{ "get", "EACCES", open_file }, { "socket", "EPERM", NULL }, { "unix", "EPERM", "file:/dev/log" },
-		{ "fork", "EPERM", NULL }, { "exec", "EPERM", NULL }, { "key", "EPERM", NULL },
-		{ "put", "EACCES EPERM", open_file }, { "kill", "EPERM", NULL },
+		{ "thread", NULL, NULL },
+		{ "get", NULL, open_file + strlen("file:") },
+		{ "get", "EACCES", open_file },
+		{ "socket", "EPERM", NULL },
+		{ "unix", "EPERM", "file:/dev/log" },
+		{ "fork", "EPERM", NULL },
+		{ "exec", "EPERM", NULL },
+		{ "key", "EPERM", NULL },
+		{ "put", "EACCES EPERM", open_file },
+		{ "kill", "EPERM", NULL },
 	};
 
 	(void)state;
@@ -127,14 +154,30 @@ static void contains_an_exec_module(void **state)
 {
 	char outside[100], door[300], hidden[300];
 	const struct act acts[] = {
-		{ "shell", NULL, NULL }, { "group", NULL, NULL }, { "thread", NULL, NULL }, { "resolve", NULL, NULL },
-		{ "fork", NULL, NULL }, { "unix", NULL, door }, { "get", NULL, "file:/etc/passwd" },
-		{ "get", "EACCES", "file:/etc/shadow" }, { "put", "EACCES", outside },
-		{ "put", "EACCES", "file:/etc/keyfob-test" }, { "ptrace", "EPERM", NULL }, { "peek", "EPERM", NULL },
-		{ "mem", "EACCES", NULL }, { "kill", "EPERM", NULL }, { "owner", NULL, NULL },
-		{ "abstract", "EPERM", hidden }, { "family", "EPERM", NULL }, { "key", "EPERM", NULL },
-		{ "ring", "EPERM", NULL }, { "search", "EPERM", NULL }, { "namespace", "EPERM", NULL },
-		{ "session", "EPERM", NULL }, { "uring", "EPERM", NULL }, { "root", "EPERM", NULL },
+		{ "shell", NULL, NULL },
+		{ "group", NULL, NULL },
+		{ "thread", NULL, NULL },
+		{ "resolve", NULL, NULL },
+		{ "fork", NULL, NULL },
+		{ "unix", NULL, door },
+		{ "get", NULL, "file:/etc/passwd" },
+		{ "get", "EACCES", "file:/etc/shadow" },
+		{ "put", "EACCES", outside },
+		{ "put", "EACCES", "file:/etc/keyfob-test" },
+		{ "ptrace", "EPERM", NULL },
+		{ "peek", "EPERM", NULL },
+		{ "mem", "EACCES", NULL },
+		{ "kill", "EPERM", NULL },
+		{ "owner", NULL, NULL },
+		{ "abstract", "EPERM", hidden },
+		{ "family", "EPERM", NULL },
+		{ "key", "EPERM", NULL },
+		{ "ring", "EPERM", NULL },
+		{ "search", "EPERM", NULL },
+		{ "namespace", "EPERM", NULL },
+		{ "session", "EPERM", NULL },
+		{ "uring", "EPERM", NULL },
+		{ "root", "EPERM", NULL },
 		{ "serve", "EACCES", NULL },
 #ifndef __SANITIZE_ADDRESS__
 		{ "memory", "ENOMEM", NULL },
@@ -174,9 +217,13 @@ static void is_sealed_and_ends_by_itself(void **state)
 	static const struct {
 		const char *file, *name, *value;
 	} lines[] = {
-		{ "status", "NoNewPrivs:", "1" }, { "status", "Seccomp:", "2" },
-		{ "status", "CapPrm:", "0000000000000000" }, { "limits", "Max core file size", "0" },
-		{ "limits", "Max file size", "0" }, { "limits", "Max open files", "64" }, { "limits", "Max cpu time", "6" },
+		{ "status", "NoNewPrivs:", "1" },
+		{ "status", "Seccomp:", "2" },
+		{ "status", "CapPrm:", "0000000000000000" },
+		{ "limits", "Max core file size", "0" },
+		{ "limits", "Max file size", "0" },
+		{ "limits", "Max open files", "64" },
+		{ "limits", "Max cpu time", "6" },
 	};
 	const struct ask ask = { .module = "hostile", .timeout = 1, .settings = { "do", "hang" } };
 	char text[64], path[64];

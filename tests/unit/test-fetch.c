@@ -9,8 +9,7 @@
 
 #include <time.h>
 
-#define JWT \
-	"eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3VlciIsImF1ZCI6ImFwaSIsInN1YiI6Im1lIiwiZXhwIjo0MTAyNDQ0ODAwfQ.c2ln"
+#define JWT "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3VlciIsImF1ZCI6ImFwaSIsInN1YiI6Im1lIiwiZXhwIjo0MTAyNDQ0ODAwfQ.c2ln"
 #define JWT_EXPIRES 4102444800u
 #define JWT_ENDLESS "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL2lzc3VlciIsImF1ZCI6ImFwaSIsInN1YiI6Im1lIn0.c2ln"
 
@@ -119,8 +118,7 @@ static void refuses_a_bad_token(void **state)
 static void passes_a_failure_on(void **state)
 {
 	(void)state;
-	simple(.settings = { "class", "3", "retry_after", "17", "code", "slow\tdown", "text",
-			"too\nmany \xff requests" });
+	simple(.settings = { "class", "3", "retry_after", "17", "code", "slow\tdown", "text", "too\nmany \xff requests" });
 	failed(KEYFOB_CLASS_THROTTLED, "too?many ? requests");
 	assert_int_equal(answer.said.retry_after, 17);
 	assert_string_equal(answer.said.code, "slow?down");
@@ -211,8 +209,8 @@ static void refuses_a_module_it_cannot_trust(void **state)
 	failed(KEYFOB_CLASS_CONFIG, "simple.so: No such file");
 	snprintf(directory, sizeof(directory), "%s/modules", scratch);
 	snprintf(file, sizeof(file), "%s/simple.so", directory);
-	snprintf(command, sizeof(command), "mkdir %s && cd %s && cp %s/simple.so . && cp simple.so other.so",
-		directory, directory, modules);
+	snprintf(
+		command, sizeof(command), "mkdir %s && cd %s && cp %s/simple.so . && cp simple.so other.so", directory, directory, modules);
 	assert_int_equal(system(command), 0);
 	chmod(directory, 0755);
 	simple(.directory = directory, .settings = { "expires_in", "60" });

@@ -13,7 +13,7 @@
 
 #include "tests/unit/module-call.h"
 
-#define JWT "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4MDB9.c2lnbmF0dXJl"	/* until 2100 */
+#define JWT "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4MDB9.c2lnbmF0dXJl" /* until 2100 */
 #define OLD_JWT "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjE3MDAwMDM2MDB9.c2lnbmF0dXJl"
 
 static char directory[] = "/tmp/keyfob-test-file.XXXXXX";

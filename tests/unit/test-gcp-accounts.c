@@ -23,7 +23,8 @@
 #define JWT "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 #define SUBJECT "subject-token-of-another-cloud"
 /* Good for each step of a chain: the server gives one reply to all. */
-#define ALL "{\"access_token\":\"ya29.first\",\"token_type\":\"Bearer\",\"expires_in\":\"3599\",\"id_token\":\"" JWT "\"," \
+#define ALL \
+	"{\"access_token\":\"ya29.first\",\"token_type\":\"Bearer\",\"expires_in\":\"3599\",\"id_token\":\"" JWT "\"," \
 	"\"token\":\"" JWT "\",\"accessToken\":\"ya29.second\",\"expireTime\":\"2099-01-01T00:00:00.123456789Z\"}"
 
 static char rsa_pem[4096], ec_pem[1024];
@@ -35,8 +36,8 @@ static const char *answer(const char *status, const char *body)
 	static char text[8192];
 
 	snprintf(text, sizeof(text),
-		 "HTTP/1.1 %s\r\nContent-Type: application/json\r\nMetadata-Flavor: Google\r\nContent-Length: %zu\r\n\r\n%s",
-		 status, strlen(body), body);
+		"HTTP/1.1 %s\r\nContent-Type: application/json\r\nMetadata-Flavor: Google\r\nContent-Length: %zu\r\n\r\n%s", status,
+		strlen(body), body);
 	return text;
 }
 
@@ -72,8 +73,8 @@ static void set_secret(struct call *c, const char *name, const char *value)
 /* A service account's file, with members of one's own after the usual ones. */
 static const char *key_json(const char *pem, const char *more)
 {
-	json_t *json = json_pack("{s:s, s:s, s:s, s:s}", "type", "service_account", "client_email", EMAIL, "private_key", pem,
-				 "private_key_id", "key-1");
+	json_t *json = json_pack(
+		"{s:s, s:s, s:s, s:s}", "type", "service_account", "client_email", EMAIL, "private_key", pem, "private_key_id", "key-1");
 	json_t *extra = json_loads(more, 0, NULL);
 	char *text;
 
@@ -95,8 +96,8 @@ static void init_key(struct call *c, enum keyfob_kind kind, const char *file)
 
 static void expect(const struct call *c, enum keyfob_class class, const char *words)
 {
-	if (c->reply.class != class || !strstr(c->reply.text, words) || strstr(c->reply.text, "eyJ") ||
-	    strstr(c->reply.text, SUBJECT) || (class != KEYFOB_CLASS_OK && c->reply.token))
+	if (c->reply.class != class || !strstr(c->reply.text, words) || strstr(c->reply.text, "eyJ") || strstr(c->reply.text, SUBJECT) ||
+		(class != KEYFOB_CLASS_OK && c->reply.token))
 		fail_msg("class %d, wanted %d and '%s': '%s'", (int)c->reply.class, (int)class, words, c->reply.text);
 	assert_null(strstr(call_told, "eyJ"));
 	assert_null(strstr(call_told, SUBJECT));
@@ -223,8 +224,8 @@ static void test_key_files(void **state)
 static void test_key_hosts(void **state)
 {
 	static const char *const bad[] = { "http://oauth2.googleapis.com/token", "https://googleapis.com.evil.example/token",
-					   "https://evilgoogleapis.com/token", "https://googleapis.com/token",
-					   "https://oauth2.googleapis.com@evil.example/token", "file:///etc/passwd", "token" };
+		"https://evilgoogleapis.com/token", "https://googleapis.com/token", "https://oauth2.googleapis.com@evil.example/token",
+		"file:///etc/passwd", "token" };
 	struct call c;
 
 	(void)state;
@@ -275,19 +276,20 @@ static void check_key_error(const char *status, const char *body, enum keyfob_cl
 static void test_key_errors(void **state)
 {
 	(void)state;
-	check_key_error("400 Bad", "{\"error\":\"invalid_grant\",\"error_description\":\"Invalid JWT: Token must be a short-lived "
-			"token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim.\"}",
-			KEYFOB_CLASS_PERMANENT, "clock is wrong");
-	check_key_error("400 Bad", "{\"error\":\"invalid_grant\",\"error_description\":\"Invalid JWT Signature.\"}",
-			KEYFOB_CLASS_PERMANENT, "key was deleted");
+	check_key_error("400 Bad",
+		"{\"error\":\"invalid_grant\",\"error_description\":\"Invalid JWT: Token must be a short-lived "
+		"token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim.\"}",
+		KEYFOB_CLASS_PERMANENT, "clock is wrong");
+	check_key_error("400 Bad", "{\"error\":\"invalid_grant\",\"error_description\":\"Invalid JWT Signature.\"}", KEYFOB_CLASS_PERMANENT,
+		"key was deleted");
 	check_key_error("400 Bad", "{\"error\":\"invalid_grant\",\"error_description\":\"Invalid grant: account not found\"}",
-			KEYFOB_CLASS_PERMANENT, "account was deleted");
+		KEYFOB_CLASS_PERMANENT, "account was deleted");
 	check_key_error("401 No", "{\"error\":\"unauthorized_client\",\"error_description\":\"Client is unauthorized\"}",
-			KEYFOB_CLASS_PERMANENT, "domain-wide delegation");
+		KEYFOB_CLASS_PERMANENT, "domain-wide delegation");
 	check_key_error("400 Bad", "{\"error\":\"invalid_scope\"}", KEYFOB_CLASS_CONFIG, "scopes=");
 	check_key_error("400 Bad", "{\"error\":\"internal_failure\"}", KEYFOB_CLASS_TRANSIENT, "internal_failure");
-	check_key_error("500 Oops", "{\"error\":\"internal_failure\",\"error_description\":\"Backend Error\"}",
-			KEYFOB_CLASS_TRANSIENT, "internal_failure");
+	check_key_error("500 Oops", "{\"error\":\"internal_failure\",\"error_description\":\"Backend Error\"}", KEYFOB_CLASS_TRANSIENT,
+		"internal_failure");
 	check_key_error("503 Busy", "{\"error\":\"temporarily_unavailable\"}", KEYFOB_CLASS_TRANSIENT, "temporarily_unavailable");
 	check_key_error("400 Bad", "{\"error\":\"server_error\"}", KEYFOB_CLASS_TRANSIENT, "server_error");
 	check_key_error("200 OK", "{\"access_token\":\"x\"}", KEYFOB_CLASS_TRANSIENT, "no id_token");
@@ -322,8 +324,8 @@ static void test_impersonate_id_token(void **state)
 	assert_non_null(strstr(s.request, "\r\nAuthorization: Bearer " SUBJECT "\r\n"));
 	assert_non_null(strstr(s.request, "\r\nContent-Type: application/json\r\n"));
 	assert_non_null(strstr(s.request, "\r\n\r\n{\"delegates\":[\"projects/-/serviceAccounts/a@p.example\","
-			       "\"projects/-/serviceAccounts/b@p.example\"],\"audience\":\"" AUDIENCE "\",\"includeEmail\":true,"
-			       "\"useEmailAzp\":true}"));
+					  "\"projects/-/serviceAccounts/b@p.example\"],\"audience\":\"" AUDIENCE "\",\"includeEmail\":true,"
+					  "\"useEmailAzp\":true}"));
 }
 
 static void test_impersonate_access_token(void **state)

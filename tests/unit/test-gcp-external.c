@@ -27,7 +27,8 @@
 	"\"service_account_impersonation_url\":\"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/" EMAIL \
 	":generateAccessToken\""
 /* Good for each step of a chain: the server gives one reply to all. */
-#define ALL "{\"access_token\":\"ya29.first\",\"token_type\":\"Bearer\",\"expires_in\":3599,\"token\":\"" JWT "\"," \
+#define ALL \
+	"{\"access_token\":\"ya29.first\",\"token_type\":\"Bearer\",\"expires_in\":3599,\"token\":\"" JWT "\"," \
 	"\"accessToken\":\"ya29.second\",\"expireTime\":\"2099-01-01T00:00:00Z\",\"subject\":\"" SUBJECT "\"}"
 
 static char file_text[8192];
@@ -37,17 +38,17 @@ static const char *answer(const char *status, const char *body)
 {
 	static char text[8192];
 
-	snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", status,
-		 strlen(body), body);
+	snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", status, strlen(body),
+		body);
 	return text;
 }
 
 /* An external_account file, with members of one's own after the usual ones; null takes one away. */
 static const char *file(const char *more)
 {
-	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:{s:s}}", "type", "external_account", "audience", POOL,
-				 "subject_token_type", "urn:ietf:params:oauth:token-type:jwt", "token_url",
-				 "https://sts.googleapis.com/v1/token", "credential_source", "file", "/run/token");
+	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:{s:s}}", "type", "external_account", "audience", POOL, "subject_token_type",
+		"urn:ietf:params:oauth:token-type:jwt", "token_url", "https://sts.googleapis.com/v1/token", "credential_source", "file",
+		"/run/token");
 	json_t *extra = json_loads(more, 0, NULL);
 	char *text;
 
@@ -85,8 +86,8 @@ static void init_with_subject(struct call *c, enum keyfob_kind kind, const char 
 
 static void expect(struct call *c, enum keyfob_class class, const char *words)
 {
-	if (c->reply.class != class || !strstr(c->reply.text, words) || strstr(c->reply.text, "eyJ") ||
-	    strstr(c->reply.text, SUBJECT) || (class != KEYFOB_CLASS_OK && c->reply.token))
+	if (c->reply.class != class || !strstr(c->reply.text, words) || strstr(c->reply.text, "eyJ") || strstr(c->reply.text, SUBJECT) ||
+		(class != KEYFOB_CLASS_OK && c->reply.token))
 		fail_msg("class %d, wanted %d and '%s': '%s'", (int)c->reply.class, (int)class, words, c->reply.text);
 	assert_null(strstr(call_told, "eyJ"));
 	assert_null(strstr(call_told, SUBJECT));
@@ -111,11 +112,11 @@ static void test_exchange(void **state)
 	assert_int_equal(atomic_load(&s.contacts), 1);
 	assert_non_null(strstr(s.request, "POST /v1/token HTTP/1.1\r\n"));
 	assert_null(strstr(s.request, "Authorization"));
-	assert_non_null(strstr(s.request, "\r\n\r\ngrant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange"
-			       "&audience=%2F%2Fiam.googleapis.com%2Fprojects%2F1%2Flocations%2Fglobal%2FworkloadIdentityPools%2Fp"
-			       "%2Fproviders%2Fx&scope=x%20y&requested_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type"
-			       "%3Aaccess_token&subject_token=" SUBJECT
-			       "&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt"));
+	assert_non_null(strstr(s.request,
+		"\r\n\r\ngrant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange"
+		"&audience=%2F%2Fiam.googleapis.com%2Fprojects%2F1%2Flocations%2Fglobal%2FworkloadIdentityPools%2Fp"
+		"%2Fproviders%2Fx&scope=x%20y&requested_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type"
+		"%3Aaccess_token&subject_token=" SUBJECT "&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt"));
 	assert_null(strstr(s.request, "&options="));
 }
 
@@ -125,8 +126,9 @@ static void test_client(void **state)
 	struct call c;
 
 	(void)state;
-	init_with_subject(&c, KEYFOB_KIND_ACCESS, file("{\"audience\":\"" WORKFORCE "\",\"client_id\":\"me\",\"client_secret\":\"s3\","
-						       "\"workforce_pool_user_project\":\"p1\"}"));
+	init_with_subject(&c, KEYFOB_KIND_ACCESS,
+		file("{\"audience\":\"" WORKFORCE "\",\"client_id\":\"me\",\"client_secret\":\"s3\","
+		     "\"workforce_pool_user_project\":\"p1\"}"));
 	call_against(&c, &s, answer("200 OK", ALL));
 	expect(&c, KEYFOB_CLASS_OK, "");
 	assert_non_null(strstr(s.request, "\r\nAuthorization: Basic bWU6czM=\r\n"));
@@ -151,8 +153,8 @@ static void test_as_account(void **state)
 	assert_int_equal(atomic_load(&s.contacts), 2);
 	assert_non_null(strstr(s.request, "serviceAccounts/" EMAIL ":generateIdToken HTTP/1.1\r\n"));
 	assert_non_null(strstr(s.request, "\r\nAuthorization: Bearer ya29.first\r\n"));
-	init_with_subject(&c, KEYFOB_KIND_ACCESS,
-			  file("{" IMPERSONATION ",\"service_account_impersonation\":{\"token_lifetime_seconds\":2800}}"));
+	init_with_subject(
+		&c, KEYFOB_KIND_ACCESS, file("{" IMPERSONATION ",\"service_account_impersonation\":{\"token_lifetime_seconds\":2800}}"));
 	call_set(&c, "scopes", "x");
 	call_against(&c, &s, answer("200 OK", ALL));
 	assert_string_equal(c.reply.token, "ya29.second");
@@ -174,8 +176,10 @@ static void test_subject_from_url(void **state)
 
 	(void)state;
 	server_start(&source, answer("200 OK", ALL), strlen(answer("200 OK", ALL)));
-	snprintf(more, sizeof(more), "{\"credential_source\":{\"url\":\"http://127.0.0.1:%d/t?a=b\",\"headers\":{\"Metadata\":\"true\"},"
-		 "\"format\":{\"type\":\"json\",\"subject_token_field_name\":\"subject\"}}}", source.port);
+	snprintf(more, sizeof(more),
+		"{\"credential_source\":{\"url\":\"http://127.0.0.1:%d/t?a=b\",\"headers\":{\"Metadata\":\"true\"},"
+		"\"format\":{\"type\":\"json\",\"subject_token_field_name\":\"subject\"}}}",
+		source.port);
 	init(&c, KEYFOB_KIND_ACCESS, file(more));
 	call_against(&c, &s, answer("200 OK", ALL));
 	server_stop(&source);
@@ -289,13 +293,14 @@ static void test_configuration(void **state)
 	check_config(file("{\"credential_source\":null}"), "neither a file nor a URL");
 	check_config(file("{\"credential_source\":{\"file\":\"/x\",\"format\":{\"type\":\"json\"}}}"), "subject_token_field_name");
 	check_config(file("{\"credential_source\":{\"file\":\"/x\",\"format\":{\"type\":\"xml\"}}}"), "is text, or json");
-	check_config(file("{\"credential_source\":{\"url\":\"http://127.0.0.1:1/\",\"headers\":{\"A\":\"b\\r\\nC: d\"}}}"), "plain headers");
+	check_config(
+		file("{\"credential_source\":{\"url\":\"http://127.0.0.1:1/\",\"headers\":{\"A\":\"b\\r\\nC: d\"}}}"), "plain headers");
 	check_config(file("{\"credential_source\":{\"url\":\"gopher:x\"}}"), "not a URL");
 	init_with_subject(&c, KEYFOB_KIND_ID, file("{}"));
 	call_obtain(&c);
 	expect(&c, KEYFOB_CLASS_CONFIG, "set target=");
-	init_with_subject(&c, KEYFOB_KIND_ACCESS,
-			  file("{" IMPERSONATION ",\"service_account_impersonation\":{\"token_lifetime_seconds\":60}}"));
+	init_with_subject(
+		&c, KEYFOB_KIND_ACCESS, file("{" IMPERSONATION ",\"service_account_impersonation\":{\"token_lifetime_seconds\":60}}"));
 	call_obtain(&c);
 	expect(&c, KEYFOB_CLASS_CONFIG, "token_lifetime_seconds");
 }
@@ -304,8 +309,8 @@ static void test_configuration(void **state)
 static void test_hosts(void **state)
 {
 	static const char *const bad[] = { "http://sts.googleapis.com/v1/token", "https://sts.googleapis.com.evil.example/v1/token",
-					   "https://evilgoogleapis.com/v1/token", "https://evil.example/sts.googleapis.com",
-					   "https://sts.googleapis.com@evil.example/v1/token", "https://127.0.0.1/v1/token" };
+		"https://evilgoogleapis.com/v1/token", "https://evil.example/sts.googleapis.com",
+		"https://sts.googleapis.com@evil.example/v1/token", "https://127.0.0.1/v1/token" };
 	char more[300];
 	struct call c;
 
@@ -316,8 +321,8 @@ static void test_hosts(void **state)
 		call_obtain(&c);
 		expect(&c, KEYFOB_CLASS_CONFIG, "is not sent there");
 		assert_string_equal(call_told, "");
-		snprintf(more, sizeof(more),
-			 "{\"service_account_impersonation_url\":\"%s/serviceAccounts/" EMAIL ":generateAccessToken\"}", bad[i]);
+		snprintf(more, sizeof(more), "{\"service_account_impersonation_url\":\"%s/serviceAccounts/" EMAIL ":generateAccessToken\"}",
+			bad[i]);
 		init_with_subject(&c, KEYFOB_KIND_ID, file(more));
 		call_obtain(&c);
 		expect(&c, KEYFOB_CLASS_CONFIG, "service_account_impersonation_url");
@@ -340,7 +345,7 @@ static void test_errors(void **state)
 {
 	(void)state;
 	check_error("400 Bad", "{\"error\":\"invalid_grant\",\"error_description\":\"The audience does not match\"}",
-		    KEYFOB_CLASS_PERMANENT, "allowed audiences");
+		KEYFOB_CLASS_PERMANENT, "allowed audiences");
 	check_error("400 Bad", "{\"error\":\"invalid_target\"}", KEYFOB_CLASS_CONFIG, "check audience");
 	check_error("401 No", "{\"error\":\"invalid_client\"}", KEYFOB_CLASS_PERMANENT, "client_secret");
 	check_error("400 Bad", "{\"error\":\"invalid_request\"}", KEYFOB_CLASS_PERMANENT, "subject_token_type");

@@ -20,8 +20,8 @@ static const char *answer(const char *status, const char *headers, const char *b
 {
 	static char text[4096];
 
-	snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Type: text/html\r\n%sContent-Length: %zu\r\n\r\n%s",
-		 status, headers, strlen(body), body);
+	snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Type: text/html\r\n%sContent-Length: %zu\r\n\r\n%s", status, headers,
+		strlen(body), body);
 	return text;
 }
 
@@ -70,8 +70,7 @@ static void test_access_token(void **state)
 	(void)state;
 	call_init(&c, KEYFOB_KIND_ACCESS, "");
 	call_set(&c, "scopes", "https://a.example/x,https://a.example/y");
-	call_against(&c, &s, answer("200 OK", FLAVOR,
-				    "{\"access_token\":\"ya29.x\",\"expires_in\":3599,\"token_type\":\"Bearer\"}"));
+	call_against(&c, &s, answer("200 OK", FLAVOR, "{\"access_token\":\"ya29.x\",\"expires_in\":3599,\"token_type\":\"Bearer\"}"));
 	assert_int_equal(c.reply.class, KEYFOB_CLASS_OK);
 	assert_string_equal(c.reply.token, "ya29.x");
 	assert_in_range(c.reply.expires, before + 3599, time(NULL) + 3599);
@@ -81,8 +80,8 @@ static void test_access_token(void **state)
 					  "https%3A%2F%2Fa.example%2Fx%2Chttps%3A%2F%2Fa.example%2Fy HTTP"));
 }
 
-static void check(enum keyfob_kind kind, const char *status, const char *headers, const char *body,
-		  enum keyfob_class class, unsigned int retry, const char *words)
+static void check(enum keyfob_kind kind, const char *status, const char *headers, const char *body, enum keyfob_class class,
+	unsigned int retry, const char *words)
 {
 	struct server s;
 	struct call c;
@@ -90,7 +89,7 @@ static void check(enum keyfob_kind kind, const char *status, const char *headers
 	call_init(&c, kind, AUDIENCE);
 	call_against(&c, &s, answer(status, headers, body));
 	if (c.reply.class != class || c.reply.retry_after != retry || c.reply.token || !strstr(c.reply.text, words) ||
-	    strstr(c.reply.text, "eyJ"))
+		strstr(c.reply.text, "eyJ"))
 		fail_msg("%s: class %d, retry %u, '%s'", status, (int)c.reply.class, c.reply.retry_after, c.reply.text);
 	assert_int_equal(atomic_load(&s.contacts), 1);
 }
@@ -98,7 +97,7 @@ static void check(enum keyfob_kind kind, const char *status, const char *headers
 static void check_status(const char *status, enum keyfob_class class, unsigned int retry)
 {
 	check(KEYFOB_KIND_ID, status, FLAVOR, "non-empty audience parameter required\n", class, retry,
-	      ": non-empty audience parameter required");
+		": non-empty audience parameter required");
 	/* Without the proof of who speaks, no status means anything. */
 	check(KEYFOB_KIND_ID, status, "", "x", KEYFOB_CLASS_UNAVAILABLE, 0, "Metadata-Flavor");
 }
@@ -125,8 +124,7 @@ static void test_wrong_answers(void **state)
 {
 	(void)state;
 	check(KEYFOB_KIND_ID, "200 OK", "", JWT, KEYFOB_CLASS_UNAVAILABLE, 0, "captive portal");
-	check(KEYFOB_KIND_ID, "200 OK", "Metadata-Flavor: Googly\r\n", JWT, KEYFOB_CLASS_UNAVAILABLE, 0,
-	      "captive portal");
+	check(KEYFOB_KIND_ID, "200 OK", "Metadata-Flavor: Googly\r\n", JWT, KEYFOB_CLASS_UNAVAILABLE, 0, "captive portal");
 	check(KEYFOB_KIND_ID, "200 OK", FLAVOR, "", KEYFOB_CLASS_TRANSIENT, 0, "no JWT");
 	check(KEYFOB_KIND_ID, "200 OK", FLAVOR, "\n\n", KEYFOB_CLASS_TRANSIENT, 0, "no JWT");
 	check(KEYFOB_KIND_ID, "200 OK", FLAVOR, "<html>", KEYFOB_CLASS_TRANSIENT, 0, "no JWT");

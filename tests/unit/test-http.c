@@ -109,8 +109,7 @@ static void test_proxy_is_for_public_endpoints(void **state)
 	assert_non_null(strstr(s.request, "GET http://public.invalid/path HTTP/1.1\r\n"));
 }
 
-static void check_failure(const char *origin, struct keyfob_setting *setting, enum keyfob_class class,
-			  const char *words)
+static void check_failure(const char *origin, struct keyfob_setting *setting, enum keyfob_class class, const char *words)
 {
 	struct keyfob_request request = { .timeout = 2, .settings = setting, .count = setting ? 1 : 0 };
 	struct keyfob_reply reply;
@@ -201,11 +200,9 @@ static void test_mask(void **state)
 	check_text("secret 0123456789abcdefghij.more/than+that=, end", REPORT_MASK_ALL, "secret ***, end");
 	check_text("0123456789abcdefghi", REPORT_MASK_ALL, "0123456789abcdefghi");
 	check_text("abcdefghijKLMNOPQRST", REPORT_MASK_ALL, "***");
-	check_text("ManagedIdentityNotFound required-metadata-header", REPORT_MASK_ALL,
-		   "ManagedIdentityNotFound required-metadata-header");
+	check_text("ManagedIdentityNotFound required-metadata-header", REPORT_MASK_ALL, "ManagedIdentityNotFound required-metadata-header");
 	check_text("5f3a0000-1111-2222-3333-444455556666", REPORT_MASK_ALL, "***");
-	check_text("5f3a0000-1111-2222-3333-444455556666", REPORT_MASK_KEEP_IDS,
-		   "5f3a0000-1111-2222-3333-444455556666");
+	check_text("5f3a0000-1111-2222-3333-444455556666", REPORT_MASK_KEEP_IDS, "5f3a0000-1111-2222-3333-444455556666");
 	check_text("5f3a0000-1111-2222-3333-44445555666x", REPORT_MASK_KEEP_IDS, "***");
 	report_text(out, sizeof(out), "abcdefghijklmnopqrstuvwxyz", 26, REPORT_MASK_ALL);
 	assert_true(strlen(out) < sizeof(out) && strncmp(out, "abcdefghij", 10) == 0);

@@ -74,8 +74,8 @@ static void test_good(void **state)
 {
 	/* The example of RFC 7519 section 3.1. */
 	static const char token[] = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9."
-		"eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ."
-		"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+				    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ."
+				    "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 	struct jwt jwt;
 	int64_t at;
 
@@ -95,7 +95,16 @@ static void test_good(void **state)
 static void test_form(void **state)
 {
 	static const char *const wrong[] = {
-		"a", ".", "..", "...", "e30", "e30.e30", "e30..", ".e30.c2ln", "e30..c2ln", "e30.e30.c2ln.",
+		"a",
+		".",
+		"..",
+		"...",
+		"e30",
+		"e30.e30",
+		"e30..",
+		".e30.c2ln",
+		"e30..c2ln",
+		"e30.e30.c2ln.",
 		"e30.e30.c2ln.c2ln.c2ln",
 	};
 
@@ -111,9 +120,18 @@ static void test_form(void **state)
 static void test_encoding(void **state)
 {
 	static const char *const wrong[] = {
-		"e30=.e30.c2ln", "e30.e30=.c2ln", "e30.e30.c2ln====", "e30.e31.c2ln", "e31.e30.c2ln", "e30.e30.c2l",
+		"e30=.e30.c2ln",
+		"e30.e30=.c2ln",
+		"e30.e30.c2ln====",
+		"e30.e31.c2ln",
+		"e31.e30.c2ln",
+		"e30.e30.c2l",
 		"e30.e30.c2lnA",
-		"e30 .e30.c2ln", "\ne30.e30.c2ln", "e30.e30.c2ln\n", "e30.e30.c2+n", "e30.e30.c2/n",
+		"e30 .e30.c2ln",
+		"\ne30.e30.c2ln",
+		"e30.e30.c2ln\n",
+		"e30.e30.c2+n",
+		"e30.e30.c2/n",
 		"e30.e30.\xc3\xa4",
 	};
 
@@ -125,12 +143,31 @@ static void test_encoding(void **state)
 static void test_json(void **state)
 {
 	static const char *const wrong[] = {
-		" ", "[]", "null", "1", "\"text\"", "{", "{}{}", "{} x", "{\"a\":1,}", "{a:1}", "{'a':1}",
-		"{\"a\":1,\"a\":1}", "{\"a\":{\"b\":1,\"b\":2}}", "{\"\\u0061\":1,\"a\":2}", "{\"a\":\"x\\u0000y\"}",
+		" ",
+		"[]",
+		"null",
+		"1",
+		"\"text\"",
+		"{",
+		"{}{}",
+		"{} x",
+		"{\"a\":1,}",
+		"{a:1}",
+		"{'a':1}",
+		"{\"a\":1,\"a\":1}",
+		"{\"a\":{\"b\":1,\"b\":2}}",
+		"{\"\\u0061\":1,\"a\":2}",
+		"{\"a\":\"x\\u0000y\"}",
 		"{\"a\\u0000\":1}",
-		"{\"a\":\"\xff\"}", "{\"a\":\"\\ud800\"}", "{\"a\":01}", "{\"a\":1e400}",
-		"{\"a\":99999999999999999999}", "{\"a\":NaN}",
-		"{\"a\":\"\n\"}", "/**/{}", "\xef\xbb\xbf{}",
+		"{\"a\":\"\xff\"}",
+		"{\"a\":\"\\ud800\"}",
+		"{\"a\":01}",
+		"{\"a\":1e400}",
+		"{\"a\":99999999999999999999}",
+		"{\"a\":NaN}",
+		"{\"a\":\"\n\"}",
+		"/**/{}",
+		"\xef\xbb\xbf{}",
 	};
 
 	(void)state;
@@ -201,8 +238,7 @@ static char *object_of(size_t size)
 
 static void test_size(void **state)
 {
-	char *fits = object_of(JWT_HEADER_MAX), *larger = object_of(JWT_HEADER_MAX + 1),
-		*huge = object_of(JWT_TOKEN_MAX);
+	char *fits = object_of(JWT_HEADER_MAX), *larger = object_of(JWT_HEADER_MAX + 1), *huge = object_of(JWT_TOKEN_MAX);
 	char *long_token = malloc(JWT_TOKEN_MAX + 2);
 	struct jwt jwt;
 
@@ -252,9 +288,15 @@ static void test_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good), cmocka_unit_test(test_form), cmocka_unit_test(test_encoding),
-		cmocka_unit_test(test_json), cmocka_unit_test(test_depth), cmocka_unit_test(test_members),
-		cmocka_unit_test(test_size), cmocka_unit_test(test_members_read), cmocka_unit_test(test_words),
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_form),
+		cmocka_unit_test(test_encoding),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_members),
+		cmocka_unit_test(test_size),
+		cmocka_unit_test(test_members_read),
+		cmocka_unit_test(test_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,7 @@
 #include "broker/launcher.h"
 #include "common/wire.h"
 
-#define PATIENCE 60000	/* ms; far more than anything here takes */
+#define PATIENCE 60000 /* ms; far more than anything here takes */
 
 static char directory[64], script[100];
 static uid_t fetch_user;
@@ -172,7 +172,8 @@ static void test_describe(void **state)
 	char text[200];
 
 	need_root();
-	start("#!/bin/sh\n[ \"$4\" = silent ] && exit 1\necho \"$(id -u)|$*|$(cat)|$(env | grep -v -e ^PWD -e ^_ -e ^SHLVL -e ^OLDPWD)\"\n");
+	start("#!/bin/sh\n[ \"$4\" = silent ] && exit 1\necho \"$(id -u)|$*|$(cat)|$(env | grep -v -e ^PWD -e ^_ -e ^SHLVL -e "
+	      "^OLDPWD)\"\n");
 	assert_int_equal(ask_description("azure", text, sizeof(text)), 0);
 	char wanted[200];
 	snprintf(wanted, sizeof(wanted), "%u|--module-dir /modules --describe azure||PATH=/usr/local/bin:/usr/bin:/bin\n", fetch_user);
@@ -189,8 +190,12 @@ static void test_look_up(void **state)
 		uint8_t kind;
 		const char *name;
 	} names[] = {
-		{ LAUNCHER_NAME_USER, "root" }, { LAUNCHER_NAME_USER, "keyfob-test-nobody-has-this" }, { LAUNCHER_NAME_GROUP, "root" },
-		{ LAUNCHER_NAME_GROUP, "keyfob-test-nobody-has-this" }, { LAUNCHER_NAME_GROUPS, "0" }, { LAUNCHER_NAME_GROUPS, "2147480000" },
+		{ LAUNCHER_NAME_USER, "root" },
+		{ LAUNCHER_NAME_USER, "keyfob-test-nobody-has-this" },
+		{ LAUNCHER_NAME_GROUP, "root" },
+		{ LAUNCHER_NAME_GROUP, "keyfob-test-nobody-has-this" },
+		{ LAUNCHER_NAME_GROUPS, "0" },
+		{ LAUNCHER_NAME_GROUPS, "2147480000" },
 		{ LAUNCHER_NAME_USER, LAUNCHER_USER_FETCH },
 	};
 	struct buffer request, answer;
@@ -250,7 +255,8 @@ static void test_malformed(void **state)
 	static const struct {
 		const char *bytes;
 		size_t length;
-	} frames[] = { { "\1", 1 }, { "\1\0\0\0\1\0\0", 7 }, { "\2", 1 }, { "\2\0\0\0\5ab", 7 }, { "\xff", 1 }, { "\0", 1 }, { "\2\0\0\0\3a\0b", 8 } };
+	} frames[] = { { "\1", 1 }, { "\1\0\0\0\1\0\0", 7 }, { "\2", 1 }, { "\2\0\0\0\5ab", 7 }, { "\xff", 1 }, { "\0", 1 },
+		{ "\2\0\0\0\3a\0b", 8 } };
 	char text[200], nothing[8];
 
 	need_root();
@@ -341,13 +347,14 @@ static void test_fetch(void **state)
 
 	need_root();
 	start("#!/bin/sh\nread word\n"
-		"echo \"$word|$(id -u)|$(id -G)|$*|$(pwd)|$(sed -n 's/^CapPrm:\\t//p' /proc/self/status)\"\nexit 3\n");
+	      "echo \"$word|$(id -u)|$(id -G)|$*|$(pwd)|$(sed -n 's/^CapPrm:\\t//p' /proc/self/status)\"\nexit 3\n");
 	fd = fetch(7, fetch_user);
 	assert_int_equal(write(fd, "hello\n", 6), 6);
 	wait_for_event(LAUNCHER_STARTED, 7);
 	assert_int_equal(wait_for_event(LAUNCHER_ENDED, 7), 3 << 8);
 	read_to_end(fd, text, sizeof(text));
-	snprintf(wanted, sizeof(wanted), "hello|%u|%u|--module-dir /modules|/|0000000000000000\n", fetch_user, getpwuid(fetch_user)->pw_gid);
+	snprintf(
+		wanted, sizeof(wanted), "hello|%u|%u|--module-dir /modules|/|0000000000000000\n", fetch_user, getpwuid(fetch_user)->pw_gid);
 	assert_string_equal(text, wanted);
 }
 

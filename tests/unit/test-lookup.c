@@ -208,7 +208,7 @@ static void test_replaced_while_reading(void **state)
 	}
 	for (unsigned int i = 1; i < ROUNDS; i++) {
 		replace(i);
-		usleep(1000);	/* no broker is faster, and a reader gives up who never sees a moment's rest */
+		usleep(1000); /* no broker is faster, and a reader gives up who never sees a moment's rest */
 	}
 	close(stop[1]);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -327,15 +327,18 @@ static void test_not_whole(void **state)
 	need_keyring();
 	publish("token");
 	key = find(ring_of(reader), KEY_TOKEN_PREFIX, "a");
-	snprintf(info, sizeof(info), "v1 serial=%d expires=%lld refresh=0 fingerprint=00000000 previous=0:0 broker=/s", key, (long long)time(NULL) + 3300);
+	snprintf(info, sizeof(info), "v1 serial=%d expires=%lld refresh=0 fingerprint=00000000 previous=0:0 broker=/s", key,
+		(long long)time(NULL) + 3300);
 	put_by_hand("keyfob-info:a", info, KEY_TOKEN_PERM);
 	assert_int_equal(as_user(reader, finds_token), 0);
 	put_by_hand("keyfob-info:a", info, KEY_ROOT_PERM);
 	assert_int_equal(as_user(reader, finds_nothing), 0);
-	snprintf(info, sizeof(info), "v1 serial=%d expires=%lld refresh=0 fingerprint=00000000 previous=0:0 broker=/s", key, (long long)time(NULL) - 1);
+	snprintf(info, sizeof(info), "v1 serial=%d expires=%lld refresh=0 fingerprint=00000000 previous=0:0 broker=/s", key,
+		(long long)time(NULL) - 1);
 	put_by_hand("keyfob-info:a", info, KEY_TOKEN_PERM);
 	assert_int_equal(as_user(reader, finds_nothing), 0);
-	put_by_hand("keyfob-info:a", "v1 serial=1 expires=99999999999 refresh=0 fingerprint=00000000 previous=2:99999999999 broker=/s", KEY_TOKEN_PERM);
+	put_by_hand("keyfob-info:a", "v1 serial=1 expires=99999999999 refresh=0 fingerprint=00000000 previous=2:99999999999 broker=/s",
+		KEY_TOKEN_PERM);
 	assert_int_equal(as_user(reader, finds_nothing), 0);
 	put_by_hand("keyfob-info:a", "nonsense", KEY_TOKEN_PERM);
 	assert_int_equal(as_user(reader, finds_nothing), 0);

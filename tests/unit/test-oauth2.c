@@ -26,8 +26,7 @@ static const char *answer(const char *status, const char *headers, const char *b
 	static int at;
 
 	at = (at + 1) % 4;
-	snprintf(text[at], sizeof(text[at]), "HTTP/1.1 %s\r\n%sContent-Length: %zu\r\n\r\n%s", status, headers,
-		 strlen(body), body);
+	snprintf(text[at], sizeof(text[at]), "HTTP/1.1 %s\r\n%sContent-Length: %zu\r\n\r\n%s", status, headers, strlen(body), body);
 	return text[at];
 }
 
@@ -130,15 +129,16 @@ static void test_private_key_jwt(void **state)
 		assert_int_equal(c.reply.class, KEYFOB_CLASS_OK);
 		call_free(&c);
 		snprintf(assertion, sizeof(assertion), "client_assertion=%s", rows[i].header);
-		assert_non_null(strstr(body_of(&s), "grant_type=client_credentials&audience=orders&client_id=me"
-			"&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&"));
+		assert_non_null(
+			strstr(body_of(&s), "grant_type=client_credentials&audience=orders&client_id=me"
+					    "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer&"));
 		assert_non_null(strstr(body_of(&s), assertion));
 		assert_null(strstr(call_told, "eyJ"));
 	}
 }
 
-static void check(enum keyfob_kind kind, const char *status, const char *headers, const char *body,
-		  enum keyfob_class class, unsigned int retry, const char *words)
+static void check(enum keyfob_kind kind, const char *status, const char *headers, const char *body, enum keyfob_class class,
+	unsigned int retry, const char *words)
 {
 	struct keyfob_secret secret;
 	struct server s;
@@ -149,9 +149,8 @@ static void check(enum keyfob_kind kind, const char *status, const char *headers
 	set_secret(&c, &secret, "secret_file", SECRET);
 	ask(&c, &s, answer(status, headers, body));
 	if (c.reply.class != class || c.reply.retry_after != retry || c.reply.token || !strstr(c.reply.text, words) ||
-	    strstr(c.reply.text, "eyJ") || strstr(c.reply.text, "s3cret") || strstr(call_told, "s3cret"))
-		fail_msg("%s %s: class %d, retry %u, '%s'", status, body, (int)c.reply.class, c.reply.retry_after,
-			 c.reply.text);
+		strstr(c.reply.text, "eyJ") || strstr(c.reply.text, "s3cret") || strstr(call_told, "s3cret"))
+		fail_msg("%s %s: class %d, retry %u, '%s'", status, body, (int)c.reply.class, c.reply.retry_after, c.reply.text);
 	assert_int_equal(atomic_load(&s.contacts), 1);
 }
 
@@ -182,30 +181,28 @@ static void test_errors(void **state)
 	check_error("404 Not Found", "x", KEYFOB_CLASS_CONFIG, 0);
 	check_error("200 OK", "invalid_client", KEYFOB_CLASS_PERMANENT, 0);
 	check(KEYFOB_KIND_ACCESS, "429 Slow", "Retry-After: 9\r\n", "", KEYFOB_CLASS_THROTTLED, 9, "429");
-	check(KEYFOB_KIND_ACCESS, "302 Found", "Location: http://127.0.0.1:1/\r\n", "", KEYFOB_CLASS_UNAVAILABLE, 0,
-	      "never followed");
+	check(KEYFOB_KIND_ACCESS, "302 Found", "Location: http://127.0.0.1:1/\r\n", "", KEYFOB_CLASS_UNAVAILABLE, 0, "never followed");
 	check(KEYFOB_KIND_ACCESS, "407 Proxy", "", "", KEYFOB_CLASS_CONFIG, 0, "proxy=");
 	check(KEYFOB_KIND_ACCESS, "401 No", "",
-	      "{\"error\":\"invalid_client\",\"error_description\":\"x\",\"trace_id\":\"t-1\",\"correlation_id\":\"c-2\"}",
-	      KEYFOB_CLASS_PERMANENT, 0, "(trace_id t-1, correlation_id c-2)");
+		"{\"error\":\"invalid_client\",\"error_description\":\"x\",\"trace_id\":\"t-1\",\"correlation_id\":\"c-2\"}",
+		KEYFOB_CLASS_PERMANENT, 0, "(trace_id t-1, correlation_id c-2)");
 }
 
 static void test_wrong_answers(void **state)
 {
 	(void)state;
-	check(KEYFOB_KIND_ACCESS, "200 OK", "Content-Type: text/html; charset=utf-8\r\n", "<html>Sign in",
-	      KEYFOB_CLASS_UNAVAILABLE, 0, "captive portal");
+	check(KEYFOB_KIND_ACCESS, "200 OK", "Content-Type: text/html; charset=utf-8\r\n", "<html>Sign in", KEYFOB_CLASS_UNAVAILABLE, 0,
+		"captive portal");
 	check(KEYFOB_KIND_ACCESS, "200 OK", "", "", KEYFOB_CLASS_TRANSIENT, 0, "empty");
 	check(KEYFOB_KIND_ACCESS, "200 OK", "", "{\"access_token\":\"eyJ", KEYFOB_CLASS_TRANSIENT, 0, "no usable JSON");
 	check(KEYFOB_KIND_ACCESS, "200 OK", "", "{}", KEYFOB_CLASS_TRANSIENT, 0, "no access_token");
 	check(KEYFOB_KIND_ACCESS, "200 OK", "", "{\"access_token\":7}", KEYFOB_CLASS_TRANSIENT, 0, "no access_token");
 	check(KEYFOB_KIND_ID, "200 OK", "", GOOD, KEYFOB_CLASS_TRANSIENT, 0, "no id_token");
-	check(KEYFOB_KIND_ACCESS, "200 OK", "", "{\"access_token\":\"a\",\"token_type\":\"DPoP\"}", KEYFOB_CLASS_CONFIG, 0,
-	      "of type DPoP");
+	check(KEYFOB_KIND_ACCESS, "200 OK", "", "{\"access_token\":\"a\",\"token_type\":\"DPoP\"}", KEYFOB_CLASS_CONFIG, 0, "of type DPoP");
 	/* What repeats the secret, plain or encoded, is not shown at all. */
 	check(KEYFOB_KIND_ACCESS, "400 Bad", "", "you sent " SECRET, KEYFOB_CLASS_PERMANENT, 0, "repeats secret_file");
-	check(KEYFOB_KIND_ACCESS, "400 Bad", "", "{\"error\":\"x\",\"error_description\":\"a=" ENCODED "\"}",
-	      KEYFOB_CLASS_PERMANENT, 0, "repeats secret_file");
+	check(KEYFOB_KIND_ACCESS, "400 Bad", "", "{\"error\":\"x\",\"error_description\":\"a=" ENCODED "\"}", KEYFOB_CLASS_PERMANENT, 0,
+		"repeats secret_file");
 }
 
 static void check_expiry(const char *member, enum keyfob_kind kind, time_t life)
@@ -242,8 +239,8 @@ static void test_expiry(void **state)
 }
 
 /* Discovery is one server, the token endpoint that it names another. */
-static void check_discovery(const char *after_issuer, const char *endpoint, const char *issuer_end,
-			    enum keyfob_class class, const char *words)
+static void check_discovery(
+	const char *after_issuer, const char *endpoint, const char *issuer_end, enum keyfob_class class, const char *words)
 {
 	struct server discovery, token;
 	struct keyfob_secret secret;
@@ -253,8 +250,7 @@ static void check_discovery(const char *after_issuer, const char *endpoint, cons
 	server_start(&token, answer("200 OK", "", GOOD), strlen(answer("200 OK", "", GOOD)));
 	server_start(&discovery, NULL, 0);
 	snprintf(issuer, sizeof(issuer), "http://127.0.0.1:%d/realms/x%s", discovery.port, issuer_end);
-	snprintf(body, sizeof(body), "{\"issuer\":\"%s%s\",\"token_endpoint\":\"%s:%d/tok\"}", issuer, after_issuer,
-		 endpoint, token.port);
+	snprintf(body, sizeof(body), "{\"issuer\":\"%s%s\",\"token_endpoint\":\"%s:%d/tok\"}", issuer, after_issuer, endpoint, token.port);
 	discovery.reply = answer("200 OK", "", body);
 	discovery.length = strlen(discovery.reply);
 	call_init(&c, KEYFOB_KIND_ACCESS, "x");
@@ -284,8 +280,7 @@ static void test_discovery(void **state)
 	check_discovery("\"}x", "http://127.0.0.1", "", KEYFOB_CLASS_TRANSIENT, "no usable JSON");
 }
 
-static void check_config(const char *name, const char *value, const char *secret_name, const char *secret_value,
-			 const char *words)
+static void check_config(const char *name, const char *value, const char *secret_name, const char *secret_value, const char *words)
 {
 	struct keyfob_secret secret;
 	struct call c;

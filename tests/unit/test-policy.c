@@ -106,8 +106,13 @@ static const struct {
 	bool is_group;
 	uint32_t id;
 } known[] = {
-	{ "root", false, 0 }, { "toor", false, 0 }, { "keyfob-fetch", false, 990 }, { "orders", false, 1001 }, { "corp", false, 1002 },
-	{ "dbclients", true, 2001 }, { "corp", true, 1002 },
+	{ "root", false, 0 },
+	{ "toor", false, 0 },
+	{ "keyfob-fetch", false, 990 },
+	{ "orders", false, 1001 },
+	{ "corp", false, 1002 },
+	{ "dbclients", true, 2001 },
+	{ "corp", true, 1002 },
 };
 
 static int look_up(void *arg, uint32_t count, const struct buffer *names, struct buffer *answer)
@@ -188,8 +193,10 @@ static void test_whole(void **state)
 	struct policy *policy;
 
 	(void)state;
-	policy = load("[credential zeta]\nprovider = azure\n"
-		"[credential atlas]\ndescription = orders on Atlas\nresource = api://0d5c\nprovider = azure client_id=5f3a source=appservice timeout=10s\n"
+	policy = load(
+		"[credential zeta]\nprovider = azure\n"
+		"[credential atlas]\ndescription = orders on Atlas\nresource = api://0d5c\nprovider = azure client_id=5f3a "
+		"source=appservice timeout=10s\n"
 		"provider = exec run_as=corp ttl=1h -- /usr/bin/token --db \"two words\" \"a \\\"quoted\\\" \\\\ one\" \"\" x\\y -- -z\n"
 		"allow = user:orders   group:dbclients\nallow = user:root\ntoken = id\nrefresh = on-demand\nstore = socket\nmin_ttl = 2m\n"
 		"trust_run_as = yes\n");
@@ -234,7 +241,8 @@ static void test_defaults(void **state)
 	struct policy *policy;
 
 	(void)state;
-	policy = load("[credential a]\nprovider = azure source=imds endpoint=http://127.0.0.1:80 ca_file=/x wait=5m loud=no client_id=\"a b\"\n");
+	policy = load(
+		"[credential a]\nprovider = azure source=imds endpoint=http://127.0.0.1:80 ca_file=/x wait=5m loud=no client_id=\"a b\"\n");
 	c = policy_find(policy, "a");
 	assert_null(c->description);
 	assert_null(c->resource);
@@ -289,12 +297,15 @@ static void test_who_may(void **state)
 static void test_definition(void **state)
 {
 	static const char *const same[] = {
-		"[credential a]\nallow = user:orders\nresource = r\nprovider = azure\n", "[credential a]\nresource = r\nprovider = azure\nmin_ttl = 9s\n",
+		"[credential a]\nallow = user:orders\nresource = r\nprovider = azure\n",
+		"[credential a]\nresource = r\nprovider = azure\nmin_ttl = 9s\n",
 		"[credential a]\nresource = r\nprovider = azure\ndescription = d\nrefresh = on-demand\n",
 	};
 	static const char *const other[] = {
-		"[credential a]\nresource = s\nprovider = azure\n", "[credential a]\nresource = r\nprovider = azure source=imds\n",
-		"[credential a]\nresource = r\nprovider = azure\ntoken = id\n", "[credential a]\nresource = r\nprovider = azure\nprovider = azure\n",
+		"[credential a]\nresource = s\nprovider = azure\n",
+		"[credential a]\nresource = r\nprovider = azure source=imds\n",
+		"[credential a]\nresource = r\nprovider = azure\ntoken = id\n",
+		"[credential a]\nresource = r\nprovider = azure\nprovider = azure\n",
 		"[credential a]\nresource = r\nprovider = azure run_as=corp\n",
 	};
 	struct policy *first = load("[credential a]\nresource = r\nprovider = azure\n"), *policy;
@@ -325,13 +336,18 @@ static void test_sections_and_keys(void **state)
 		{ "[credentials a]\nk = v\n", "keyfob.conf:2: there is no section [credentials] (there is: [credential NAME])\n" },
 		{ "provider = azure\n[credential a]\nprovider = azure\n",
 			"keyfob.conf:1: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
-		{ "[default]\nk = v\n", "keyfob.conf:2: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
+		{ "[default]\nk = v\n",
+			"keyfob.conf:2: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
 		{ "[default x]\nk = v\n", "keyfob.conf:2: there is no section [default] (there is: [credential NAME])\n" },
 		{ "[credential a]\nprovider = azure\ncolour = red\nprovided = azure\n",
-			"keyfob.conf:3: a credential has no key colour " KEYS "\nkeyfob.conf:4: a credential has no key provided " KEYS "\n" },
-		{ "[credential]\nprovider = azure\n", "keyfob.conf:2: [credential ]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
-		{ "[credential a b]\nprovider = azure\n", "keyfob.conf:2: [credential a b]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
-		{ "[credential ../a]\nprovider = azure\n", "keyfob.conf:2: [credential ../a]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
+			"keyfob.conf:3: a credential has no key colour " KEYS "\nkeyfob.conf:4: a credential has no key provided " KEYS
+			"\n" },
+		{ "[credential]\nprovider = azure\n",
+			"keyfob.conf:2: [credential ]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
+		{ "[credential a b]\nprovider = azure\n",
+			"keyfob.conf:2: [credential a b]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
+		{ "[credential ../a]\nprovider = azure\n",
+			"keyfob.conf:2: [credential ../a]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
 		{ "[credential a]\ndescription = d\n", "keyfob.conf:2: credential a has no provider line\n" },
 		{ "[credential a]\nprovider = azure\nresource = r\nresource = r\n", "keyfob.conf:4: resource is given twice\n" },
 		{ "[credential a]\nprovider = azure\ndescription = r\ndescription =\n", "keyfob.conf:4: description is given twice\n" },
@@ -344,7 +360,8 @@ static void test_sections_and_keys(void **state)
 			"keyfob.conf:3: allow takes user:NAME and group:NAME, not \"orders\"\n"
 			"keyfob.conf:3: allow takes user:NAME and group:NAME, not \"user:\"\n"
 			"keyfob.conf:3: allow takes user:NAME and group:NAME, not \"group:\"\n" },
-		{ "[credential a]\nprovider = azure\n[credential a]\nprovider = azure\n", "keyfob.conf:3: this section stands here for the second time\n" },
+		{ "[credential a]\nprovider = azure\n[credential a]\nprovider = azure\n",
+			"keyfob.conf:3: this section stands here for the second time\n" },
 	};
 
 	(void)state;
@@ -385,7 +402,7 @@ static void test_words(void **state)
 		{ "azure imds", "\"imds\" is not option=value (a program and its arguments come after the word --)" },
 		{ "azure \"\"", "\"\" is not option=value (a program and its arguments come after the word --)" },
 		{ "exec run_as=corp /bin/token", "\"/bin/token\" is not option=value (a program and its arguments come after the word --)\n"
-			"keyfob.conf:2: exec wants the words -- PROGRAM" },
+						 "keyfob.conf:2: exec wants the words -- PROGRAM" },
 		{ "exec run_as=corp --", "exec wants the words -- PROGRAM" },
 		{ "exec run_as=corp PROGRAM=/bin/x -- /bin/x", "exec has no option PROGRAM (it has: format, run_as, ttl, timeout)" },
 		{ "azure -- /bin/x", "azure takes no words after --" },
@@ -411,7 +428,8 @@ static void test_options(void **state)
 	static const struct {
 		const char *option, *fault;
 	} cases[] = {
-		{ "colour=red", "azure has no option colour (it has: source, client_id, endpoint, ca_file, wait, loud, run_as, ttl, timeout)" },
+		{ "colour=red",
+			"azure has no option colour (it has: source, client_id, endpoint, ca_file, wait, loud, run_as, ttl, timeout)" },
 		{ "source=", "option source must be imds|appservice" },
 		{ "source=imd", "option source must be imds|appservice" },
 		{ "source=imds|appservice", "option source must be imds|appservice" },
@@ -468,8 +486,10 @@ static void test_names(void **state)
 		const char *text, *fault;
 	} cases[] = {
 		{ "[credential a]\nprovider = azure\nallow = user:nobody-here group:orders\n",
-			"keyfob.conf:2: credential a: there is no user nobody-here\nkeyfob.conf:2: credential a: there is no group orders\n" },
-		{ "[credential a]\nprovider = exec run_as=ghost -- /x\n", "keyfob.conf:2: credential a: run_as=ghost: there is no such user\n" },
+			"keyfob.conf:2: credential a: there is no user nobody-here\nkeyfob.conf:2: credential a: there is no group "
+			"orders\n" },
+		{ "[credential a]\nprovider = exec run_as=ghost -- /x\n",
+			"keyfob.conf:2: credential a: run_as=ghost: there is no such user\n" },
 		{ "[credential a]\nprovider = exec run_as=root -- /x\n",
 			"keyfob.conf:2: credential a: run_as=root: a provider never runs as root\n" },
 		{ "[credential a]\nprovider = exec run_as=toor -- /x\ntrust_run_as = yes\n",
@@ -496,7 +516,8 @@ static void test_names(void **state)
 
 static void test_secrets(void **state)
 {
-	struct policy *policy = load("[credential a]\nprovider = chained key_file=/k plain_file=/p assertion=b\n[credential b]\nprovider = azure\n");
+	struct policy *policy =
+		load("[credential a]\nprovider = chained key_file=/k plain_file=/p assertion=b\n[credential b]\nprovider = azure\n");
 	const struct policy_provider *p = &policy_find(policy, "a")->providers[0];
 
 	(void)state;

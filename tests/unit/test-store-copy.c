@@ -17,7 +17,7 @@
 /* --- between two links ------------------------------------------------------------ */
 
 static void (*after_link)(key_serial_t ring);
-static int links_left = -1;	/* so many, then the process is as good as dead; -1: no end */
+static int links_left = -1; /* so many, then the process is as good as dead; -1: no end */
 
 /* In place of the library's: what a reader could see is checked after each link, and a crash falls between two. */
 long keyctl_link(key_serial_t key, key_serial_t ring)

@@ -21,8 +21,18 @@ static void test_timeout(void **state)
 		uint64_t life, age;
 		int64_t timeout;
 	} cases[] = {
-		{ 3600, 0, 3540 }, { 3600, 3000, 540 }, { 86400, 0, 86340 }, { 600, 0, 590 }, { 119, 0, 118 }, { 60, 0, 59 }, { 8, 0, 7 }, { 2, 0, 1 },
-		{ 1, 0, 0 }, { 0, 0, -1 }, { 3600, 3600, -60 }, { 100, 200, -101 },
+		{ 3600, 0, 3540 },
+		{ 3600, 3000, 540 },
+		{ 86400, 0, 86340 },
+		{ 600, 0, 590 },
+		{ 119, 0, 118 },
+		{ 60, 0, 59 },
+		{ 8, 0, 7 },
+		{ 2, 0, 1 },
+		{ 1, 0, 0 },
+		{ 0, 0, -1 },
+		{ 3600, 3600, -60 },
+		{ 100, 200, -101 },
 	};
 
 	(void)state;
@@ -36,8 +46,10 @@ static void test_timeout(void **state)
 static void test_info_text(void **state)
 {
 	static const char *const wrong[] = { "", "v1", "v2 serial=1 expires=2 refresh=3 fingerprint=0123abcd previous=0:0 broker=/s",
-		"v1 serial=1 expires=2 refresh=3 fingerprint=0123abcd previous=0:0 broker=", "v1 serial=1 expires=2 refresh=3 fingerprint=xyz previous=0:0 broker=/s",
-		"v1 serial=1 expires=2 refresh=3 fingerprint=0123abcd", "v1 serial=1 expires=2 refresh=3 fingerprint=0123abcde previous=0:0 broker=/s" };
+		"v1 serial=1 expires=2 refresh=3 fingerprint=0123abcd previous=0:0 broker=",
+		"v1 serial=1 expires=2 refresh=3 fingerprint=xyz previous=0:0 broker=/s",
+		"v1 serial=1 expires=2 refresh=3 fingerprint=0123abcd",
+		"v1 serial=1 expires=2 refresh=3 fingerprint=0123abcde previous=0:0 broker=/s" };
 	struct key_record in = { 0x7fffffff, UINT64_MAX, 1700000000, "0123abcd", 17, 1600000000, "/s" }, out;
 	struct buffer b;
 
@@ -90,7 +102,7 @@ static int put_master(const char *credential, const char *text, unsigned int lif
 	struct buffer token;
 	int error;
 
-	record.definition = (char *)(uintptr_t)"definition";
+	record.definition = (char *)(uintptr_t) "definition";
 	make_token(&token, text);
 	error = store_put_master(&store, credential, &token, &record);
 	buffer_free(&token);

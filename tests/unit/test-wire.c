@@ -52,8 +52,16 @@ static int open_descriptors(void)
 
 static void fill_result(struct wire_result *result)
 {
-	*result = (struct wire_result){ .class = KEYFOB_CLASS_OK, .expires = 1ull << 40, .refresh = 1700000000, .retry_after = 17,
-		.fingerprint = "0123abcd", .code = "invalid_request", .text = "what happened", .issuer = "https://i", .audience = "a", .subject = "s" };
+	*result = (struct wire_result){ .class = KEYFOB_CLASS_OK,
+		.expires = 1ull << 40,
+		.refresh = 1700000000,
+		.retry_after = 17,
+		.fingerprint = "0123abcd",
+		.code = "invalid_request",
+		.text = "what happened",
+		.issuer = "https://i",
+		.audience = "a",
+		.subject = "s" };
 	memset(result->code, 'c', sizeof(result->code) - 1);
 }
 
@@ -260,7 +268,9 @@ static void send_many(int count)
 {
 	char space[CMSG_SPACE(32 * sizeof(int))] __attribute__((aligned(8))) = { 0 };
 	struct iovec iov = { (char[]){ 'x' }, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = space, .msg_controllen = CMSG_SPACE((size_t)count * sizeof(int)) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = space, .msg_controllen = CMSG_SPACE((size_t)count * sizeof(int))
+	};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	int fds[32];
 
