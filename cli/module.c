@@ -126,6 +126,7 @@ static const char *type_name(uint8_t type)
 		[KEYFOB_OPTION_SECONDS] = "seconds",
 		[KEYFOB_OPTION_FILE] = "file",
 		[KEYFOB_OPTION_FLAG] = "yes|no",
+		[KEYFOB_OPTION_CREDENTIAL] = "credential",
 	};
 
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";

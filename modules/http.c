@@ -236,8 +236,8 @@ static void fail_timeout(const struct http_exchange *x, CURL *curl, const char *
 }
 
 /* Put into words why no whole answer came. */
-static void http_fail(
-	const struct http_exchange *x, CURL *curl, CURLcode code, const char *where, unsigned int timeout, struct keyfob_reply *reply)
+static void http_fail(const struct http_exchange *x, CURL *curl, CURLcode code, const char *words, const char *where, unsigned int timeout,
+	struct keyfob_reply *reply)
 {
 	switch (code) {
 	case CURLE_COULDNT_CONNECT:
@@ -260,7 +260,7 @@ static void http_fail(
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_SSL_ISSUER_ERROR:
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: TLS with %s failed (%s); check the name, or set ca_file= to its authority",
-			x->service, where, curl_easy_strerror(code));
+			x->service, where, *words ? words : curl_easy_strerror(code));
 		break;
 	case CURLE_UNSUPPORTED_PROTOCOL:
 		/* Only http and https come this far: so it is the answer. */
@@ -354,7 +354,7 @@ bool http_perform(struct http_exchange *x, const struct keyfob_request *request,
 	struct curl_slist *headers = NULL;
 	struct tally tally = { .x = x };
 	const char *url = buffer_cstring(&x->url);
-	char where[256];
+	char where[256], words[CURL_ERROR_SIZE] = "";
 	bool ok = false;
 	CURL *curl = NULL;
 	CURLcode code;
@@ -375,9 +375,10 @@ bool http_perform(struct http_exchange *x, const struct keyfob_request *request,
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, &tally);
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, words);
 	code = curl_easy_perform(curl);
 	if (code) {
-		http_fail(x, curl, code, where, request->timeout, reply);
+		http_fail(x, curl, code, words, where, request->timeout, reply);
 		report_tell(request, "! %s", reply->text);
 		goto out;
 	}

@@ -7,7 +7,7 @@
  * unprivileged process made for one fetch, loads it and calls obtain() once.
  * The module makes one attempt and says how it went; retries, back-off,
  * caching and deadlines belong to the broker. This header is all that a
- * module needs; doc/MODULES shows one from end to end.
+ * module needs; doc/MODULES.md shows one from end to end.
  */
 #ifndef KEYFOB_MODULE_H
 #define KEYFOB_MODULE_H
