@@ -167,6 +167,7 @@ install: all
 	install -m 0644 $(O)/lib/$(soname).$(VERSION) $(DESTDIR)$(LIBDIR)
 	ln -sf $(soname).$(VERSION) $(DESTDIR)$(LIBDIR)/$(soname)
 	ln -sf $(soname) $(DESTDIR)$(LIBDIR)/libkeyfob.so
+	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 	install -m 0644 keyring/keyfob.h $(DESTDIR)$(INCDIR)
 	install -D -m 0644 modules/module.h $(DESTDIR)$(INCDIR)/keyfob/module.h
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \

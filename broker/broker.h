@@ -190,6 +190,8 @@ struct conn {
 	bool without_token; /* a refresh: the answer tells, but does not hand over */
 	struct credential *credential; /* among whose waiters it is, or whose fetch it tries */
 	struct fetch *fetch; /* of `keyfob try` */
+	const struct policy_credential *tried; /* valid while the fetch is: a reload ends it */
+	size_t provider; /* which of its lines */
 	struct buffer lines;
 };
 int serve_start(struct broker *b, int listener);

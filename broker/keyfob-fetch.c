@@ -118,6 +118,10 @@ static const struct keyfob_module *load(const char *directory, const char *name,
 		return NULL;
 	}
 	snprintf(path, sizeof(path), "%s/%s.so", directory, name);
+	if (access(path, F_OK) < 0 && errno == ENOENT && access(directory, F_OK) == 0) {
+		fail(result, KEYFOB_CLASS_CONFIG, "there is no such module in %s (keyfob module list)", directory);
+		return NULL;
+	}
 	if (!trusted(directory, result) || !trusted(path, result))
 		return NULL;
 	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -377,7 +381,7 @@ static bool receive_secret(struct fetch *fetch, struct wire_result *result)
 	}
 	for (size_t i = 0; i < fetch->request.count; i++)
 		if (!secret->value && strcmp(fetch->settings[i].name, name) == 0)
-			fail(result, KEYFOB_CLASS_CONFIG, "%s=%s %s", name, fetch->settings[i].value, *error ? error : "cannot be read");
+			fail(result, KEYFOB_CLASS_CONFIG, "%s=%s: %s", name, fetch->settings[i].value, *error ? error : "cannot be read");
 	if (fd >= 0)
 		close(fd);
 	if (!secret->value && !result->text[0])

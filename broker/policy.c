@@ -41,6 +41,7 @@ static bool take_rule(struct policy_credential *c, const char *word, size_t leng
 	else if (length > 6 && strncmp(word, "group:", 6) == 0)
 		rule.name = strndup(word + 6, length - 6);
 	rule.is_group = word[0] == 'g';
+	rule.line = at->line;
 	if (!rule.name) {
 		policy_error(at, "allow takes user:NAME and group:NAME, not \"%.*s\"", (int)length, word);
 		return false;
@@ -83,6 +84,7 @@ static bool take_provider(struct policy *policy, const struct policy_source *sou
 		return false;
 	c->providers = grown;
 	memset(&grown[c->provider_count], 0, sizeof(*grown));
+	grown[c->provider_count].where = at->line;
 	return policy_parse_provider(policy, source, value, &grown[c->provider_count++], at);
 }
 
@@ -251,14 +253,17 @@ static void resolve(struct policy *policy, const struct policy_source *source, s
 		struct policy_credential *c = &policy->credentials[i];
 		struct policy_fault at = { c->file, c->line, errors };
 
-		for (size_t j = 0; j < c->rule_count; j++)
+		for (size_t j = 0; j < c->rule_count; j++) {
+			at.line = c->rules[j].line;
 			if (!take_id(&r, &c->rules[j].id))
 				policy_error(&at, "credential %s: there is no %s %s", c->name, c->rules[j].is_group ? "group" : "user",
 					c->rules[j].name);
+		}
 		for (size_t j = 0; j < c->provider_count; j++) {
 			struct policy_provider *p = &c->providers[j];
 			bool found = take_id(&r, &p->run_as);
 
+			at.line = p->where;
 			if (p->run_as_name)
 				check_run_as(c, p, found, &at);
 		}
@@ -295,12 +300,15 @@ static void check_chains(const struct policy *policy, struct buffer *errors)
 		const struct policy_credential *c = &policy->credentials[i];
 		struct policy_fault at = { c->file, c->line, errors };
 
-		for (size_t j = 0; j < c->provider_count; j++)
+		for (size_t j = 0; j < c->provider_count; j++) {
+			at.line = c->providers[j].where;
 			for (size_t k = 0; k < c->providers[j].count; k++)
 				if (c->providers[j].settings[k].type == KEYFOB_OPTION_CREDENTIAL &&
 					!policy_find(policy, c->providers[j].settings[k].value))
 					policy_error(&at, "credential %s: %s=%s: there is no such credential", c->name,
 						c->providers[j].settings[k].name, c->providers[j].settings[k].value);
+		}
+		at.line = c->line;
 		if (!chain_ends(policy, c, 0))
 			policy_error(&at, "credential %s stands on credentials that stand on it", c->name);
 	}

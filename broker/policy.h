@@ -43,6 +43,7 @@ struct policy_setting {
 };
 
 struct policy_provider {
+	unsigned int where; /* the line of the file */
 	char *line; /* as configured */
 	char *module;
 	uint8_t sandbox, kind;
@@ -56,6 +57,7 @@ struct policy_provider {
 
 struct policy_rule {
 	bool is_group;
+	unsigned int line; /* where it is configured */
 	char *name;
 	uint32_t id;
 };

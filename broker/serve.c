@@ -23,6 +23,7 @@
 #define PER_UID_MAX 1024 /* connections; further ones are told to come again */
 #define GROUPS_MAX 65536
 #define LOOKUP_MS 3000
+#define TRY_MS 130000 /* longer than any attempt may take */
 #define GUARD_MS 20
 #define LISTEN_AGAIN_MS 100 /* when descriptors ran out */
 #define DENIALS_LOGGED 10 /* a minute and a user */
@@ -204,7 +205,7 @@ static struct credential *named(struct conn *conn, struct reader *r, bool last)
 	}
 	c = credential_find(conn->broker, name);
 	if (!c) {
-		conn_reply_error(conn, KEYFOB_ENOCRED, 0, "no credential has that name (keyfob status lists them)");
+		conn_reply_error(conn, KEYFOB_ENOCRED, 0, "no credential has that name (keyfob status lists those there are)");
 		return NULL;
 	}
 	if (!may_have(conn, c)) {
@@ -303,7 +304,7 @@ static void handle_status(struct conn *conn, struct reader *r)
 
 		if (!c || !may_have(conn, c)) {
 			conn_reply_error(conn, c ? KEYFOB_EDENIED : KEYFOB_ENOCRED, 0,
-				c ? "not allowed to have it" : "no credential has that name (keyfob status lists them)");
+				c ? "not allowed to have it" : "no credential has that name (keyfob status lists those there are)");
 			return;
 		}
 	}
@@ -380,7 +381,7 @@ static void handle_may(struct conn *conn, struct reader *r)
 			!reader_done(r) ? KEYFOB_EINVAL
 			: c		? KEYFOB_EDENIED
 					: KEYFOB_ENOCRED,
-			0, c ? "only root may ask about other users" : "no credential has that name (keyfob status lists them)");
+			0, c ? "only root may ask about other users" : "no credential has that name (keyfob status lists those there are)");
 		return;
 	}
 	if (conn->peer.uid != uid) {
@@ -401,23 +402,6 @@ static void handle_may(struct conn *conn, struct reader *r)
 	reply_end(conn, &b);
 }
 
-static void on_tried(void *arg, const struct wire_result *result, const char *token, size_t length)
-{
-	struct conn *conn = arg;
-	struct buffer b;
-
-	(void)token;
-	conn->fetch = NULL;
-	if (result->class == KEYFOB_CLASS_OK)
-		buffer_printf(&conn->lines, "token #%s, %zu bytes, expires %" PRIu64 "\n", result->fingerprint, length, result->expires);
-	else
-		buffer_printf(&conn->lines, "%s\n", result->text);
-	reply_start(&b);
-	buffer_put_u8(&b, result->class);
-	buffer_put_string(&b, conn->lines.data, conn->lines.length);
-	reply_end(conn, &b);
-}
-
 static void on_told(void *arg, const char *line)
 {
 	struct conn *conn = arg;
@@ -426,7 +410,40 @@ static void on_told(void *arg, const char *line)
 		buffer_printf(&conn->lines, "%s\n", line);
 }
 
-/* One fetch by the first provider line, shown and thrown away. */
+static void on_tried(void *arg, const struct wire_result *result, const char *token, size_t length);
+
+static void try_line(struct conn *conn)
+{
+	conn->fetch = fetch_start(conn->broker, conn->tried, &conn->tried->providers[conn->provider], on_tried, on_told, conn);
+	if (conn->fetch)
+		conn_wait(conn, CONN_IDLE, TRY_MS);
+	else
+		conn_reply_error(conn, KEYFOB_EFAIL, 0, "out of memory");
+}
+
+static void on_tried(void *arg, const struct wire_result *result, const char *token, size_t length)
+{
+	struct conn *conn = arg;
+	struct buffer b;
+
+	(void)token;
+	conn->fetch = NULL;
+	if (result->class == KEYFOB_CLASS_OK) {
+		buffer_printf(&conn->lines, "token #%s, %zu bytes, expires %" PRIu64 "\n", result->fingerprint, length, result->expires);
+	} else {
+		buffer_printf(&conn->lines, "%s: %s\n", conn->tried->providers[conn->provider].module, result->text);
+		if (++conn->provider < conn->tried->provider_count) {
+			try_line(conn);
+			return;
+		}
+	}
+	reply_start(&b);
+	buffer_put_u8(&b, result->class);
+	buffer_put_string(&b, conn->lines.data, conn->lines.length);
+	reply_end(conn, &b);
+}
+
+/* The provider lines in turn, as for a get; shown, and thrown away. */
 static void handle_try(struct conn *conn, struct reader *r)
 {
 	struct credential *c = named(conn, r, true);
@@ -434,12 +451,8 @@ static void handle_try(struct conn *conn, struct reader *r)
 	if (!c)
 		return;
 	buffer_init(&conn->lines, LINES_MAX);
-	conn->fetch = fetch_start(conn->broker, c->policy, &c->policy->providers[0], on_tried, on_told, conn);
-	if (!conn->fetch) {
-		conn_reply_error(conn, KEYFOB_EFAIL, 0, "out of memory");
-		return;
-	}
-	conn_wait(conn, CONN_IDLE, 130000);
+	conn->tried = c->policy;
+	try_line(conn);
 }
 
 enum who { ANYBODY, ROOT };

@@ -33,9 +33,10 @@ static int check_broker(void)
 
 int cli_doctor(const struct cli *cli)
 {
-	int code = check_config(cli);
+	int config = check_config(cli), broker;
 
 	if (cli_value(cli, "config"))
-		return code;
-	return check_broker() || code ? 1 : 0;
+		return config;
+	broker = check_broker();
+	return config ? 1 : broker;
 }

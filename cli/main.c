@@ -19,6 +19,11 @@ static const struct cli_option json_options[] = {
 	{ 0 },
 };
 
+static const struct cli_option module_options[] = {
+	{ "json", NULL, "as JSON" },
+	{ 0 },
+};
+
 static const struct cli_option explain_options[] = {
 	{ "as", "USER", "may this user have it, and why: exit code 0 or 4 (root, or oneself)" },
 	{ 0 },
@@ -40,8 +45,8 @@ static const struct cli_verb verbs[] = {
 		NULL, 1, 1, cli_try },
 	{ "explain", "NAME|-", "a token's header and claims, and what to paste where",
 		"- reads a token from standard input. No signature is checked.\n", explain_options, 1, 1, cli_explain },
-	{ "module list", "", "the provider modules", NULL, json_options, 0, 0, cli_module_list },
-	{ "module show", "MODULE", "a module's options, and an example", NULL, json_options, 1, 1, cli_module_show },
+	{ "module list", "", "the provider modules", NULL, module_options, 0, 0, cli_module_list },
+	{ "module show", "MODULE", "a module's options, and an example", NULL, module_options, 1, 1, cli_module_show },
 	{ "reload", "", "have the broker read its configuration afresh (root)", NULL, NULL, 0, 0, cli_reload },
 	{ "doctor", "", "check the configuration, and that the broker answers",
 		"Reads the file named by --config before the verb, else by KEYFOB_CONFIG, else\n"

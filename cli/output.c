@@ -53,9 +53,7 @@ static const char *hint(int error, const char *name, const char *message, char *
 
 	switch (error) {
 	case KEYFOB_EBROKER:
-		return strstr(message, "cannot reach") ? "is keyfobd running? systemctl start keyfobd" : NULL;
-	case KEYFOB_ENOCRED:
-		return "keyfob status lists those there are";
+		return strstr(message, "cannot reach") ? "is keyfobd running?" : NULL;
 	case KEYFOB_EDENIED:
 		if (!name || strstr(message, "root") || strstr(message, "allow ="))
 			return NULL;
@@ -65,7 +63,7 @@ static const char *hint(int error, const char *name, const char *message, char *
 		snprintf(out, size, "root may add \"allow = user:%s\" to [credential %s]", user->pw_name, name);
 		return out;
 	case KEYFOB_EPROVIDER:
-		snprintf(out, size, "keyfob try %s shows the exchange", name ? name : "NAME");
+		snprintf(out, size, geteuid() == 0 ? "keyfob try %s shows the exchange" : "ask root: keyfob try %s", name ? name : "NAME");
 		return strstr(message, "keyfob try") ? NULL : out;
 	default:
 		return NULL;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
+#include <wctype.h>
 
 #define INDENT 13 /* columns before the text, two of them blank and ten for a label */
 #define BAR_WIDE 20
@@ -66,32 +68,75 @@ static void make_room(struct cli_screen *s, int n, int gap)
 	}
 }
 
+/* The bytes of a character of the locale, or 0. One without a column may hide or turn around what others say. */
+static size_t printable(const char *text, int *columns)
+{
+	mbstate_t state = { 0 };
+	wchar_t wide;
+	size_t n = mbrtowc(&wide, text, strnlen(text, MB_CUR_MAX), &state);
+
+	if (n == 0 || n > MB_CUR_MAX || !iswprint((wint_t)wide))
+		return 0;
+	*columns = wcwidth(wide);
+	return *columns > 0 ? n : 0;
+}
+
+/* How many bytes go into so much room, and their columns. */
+static size_t fitting(const struct cli_screen *s, const char *text, int room, int *columns)
+{
+	size_t bytes = 0, n;
+	int wide;
+
+	for (*columns = 0; text[bytes]; bytes += n, *columns += wide) {
+		n = s->utf8 ? printable(text + bytes, &wide) : 0;
+		if (!n)
+			n = (size_t)(wide = 1);
+		if (*columns + wide > room)
+			break;
+	}
+	return bytes;
+}
+
 /* One unbroken run; only what is wider than the screen is cut into lines. */
 static void put_run(struct cli_screen *s, const char *text, int gap, enum colour colour)
 {
-	int room = s->width - INDENT, left = (int)strlen(text);
+	int room = s->width - INDENT, columns;
+	size_t n = fitting(s, text, room, &columns);
 
-	make_room(s, left < room ? left : room, gap);
+	make_room(s, columns, gap);
 	colour_on(s, colour);
-	while (left > room) {
-		buffer_put(s->out, text, (size_t)room);
-		text += room;
-		left -= room;
+	while (text[n]) {
+		buffer_put(s->out, text, n);
+		text += n;
+		n = fitting(s, text, room, &columns);
 		indent(s, "", PLAIN);
 	}
-	buffer_put(s->out, text, (size_t)left);
-	s->column += left;
+	buffer_put(s->out, text, n);
+	s->column += columns;
 	colour_off(s, colour);
 }
 
-/* Outside text, escaped; NULL when memory is out, which the screen's buffer then tells. */
-static char *escaped(struct cli_screen *s, const char *text)
+/*
+ * Outside text, escaped; wide: but for the characters of the locale. NULL when
+ * memory is out, which the screen's buffer then tells.
+ */
+static char *escaped(struct cli_screen *s, const char *text, bool wide)
 {
 	struct buffer b;
 	char *copy = NULL;
+	int columns;
 
 	buffer_init(&b, CLI_OUTPUT_MAX);
-	if (cli_put_escaped(&b, text) && buffer_cstring(&b))
+	while (*text) {
+		size_t n = wide && s->utf8 ? printable(text, &columns) : 0;
+
+		if (n)
+			buffer_put(&b, text, n);
+		else
+			cli_put_escaped(&b, (const char[]){ *text, 0 });
+		text += n ? n : 1;
+	}
+	if (buffer_cstring(&b))
 		copy = strdup((const char *)b.data);
 	if (!copy)
 		s->out->failed = true;
@@ -99,10 +144,10 @@ static char *escaped(struct cli_screen *s, const char *text)
 	return copy;
 }
 
-/* Text that breaks between words. */
-static void put_words(struct cli_screen *s, const char *text, enum colour colour)
+/* Clean text, freed here, that breaks between words. */
+static void put_copy(struct cli_screen *s, char *copy, enum colour colour)
 {
-	char *copy = escaped(s, text), *rest = copy, *word;
+	char *rest = copy, *word;
 	int gap = s->column > INDENT ? GAP : 0;
 
 	while (copy && (word = strsep(&rest, " "))) {
@@ -114,10 +159,15 @@ static void put_words(struct cli_screen *s, const char *text, enum colour colour
 	free(copy);
 }
 
+static void put_words(struct cli_screen *s, const char *text, enum colour colour)
+{
+	put_copy(s, escaped(s, text, false), colour);
+}
+
 /* Text that stays together, "label value"; the value of outside. */
 static void put_piece(struct cli_screen *s, const char *label, const char *value, enum colour colour)
 {
-	char *safe = escaped(s, value);
+	char *safe = escaped(s, value, false);
 	struct buffer b;
 
 	buffer_init(&b, CLI_OUTPUT_MAX);
@@ -271,7 +321,7 @@ static void put_advice(struct cli_screen *s, const struct cli_credential *c)
 
 	buffer_init(&b, WIRE_MAX);
 	if (c->state == WIRE_STATE_FAILED || c->state == WIRE_STATE_STALE)
-		buffer_printf(&b, "keyfob try %s", c->name);
+		buffer_printf(&b, geteuid() == 0 ? "keyfob try %s" : "ask root: keyfob try %s", c->name);
 	else if (strncmp(c->issuer, "https://sts.windows.net", 23) == 0)
 		buffer_printf(&b, "a v1 token, which Atlas refuses: keyfob explain %s", c->name);
 	else if (c->state == WIRE_STATE_NONE)
@@ -286,7 +336,7 @@ static void put_advice(struct cli_screen *s, const struct cli_credential *c)
 void cli_screen_credential(struct cli_screen *s, const struct cli_credential *c)
 {
 	indent(s, c->name, BOLD);
-	put_words(s, c->description, PLAIN);
+	put_copy(s, escaped(s, c->description, true), PLAIN);
 	put_token(s, c);
 	put_source(s, c);
 	put_asked(s, c);

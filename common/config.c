@@ -164,7 +164,7 @@ static void check_first(const struct config *config, const struct config_section
 }
 
 /* The library tells where a key stands, but not where a section begins. */
-static unsigned int find_title(const struct buffer *content, const char *title)
+static unsigned int find_title(const struct buffer *content, const char *title, unsigned int otherwise)
 {
 	const char *at = (const char *)content->data, *end = at + content->length;
 	size_t length = strlen(title);
@@ -180,7 +180,7 @@ static unsigned int find_title(const struct buffer *content, const char *title)
 			return line;
 		at = stop + 1;
 	}
-	return 1;
+	return otherwise;
 }
 
 static bool take_section(struct ini_cfgobj *ini, const char *path, const struct buffer *content, const char *title, struct config *config,
@@ -197,8 +197,7 @@ static bool take_section(struct ini_cfgobj *ini, const char *path, const struct 
 	section.name = strdup(name);
 	section.file = strdup(path);
 	if (section.type && section.name && section.file && take_entries(ini, title, &section)) {
-		if (!section.count)
-			section.line = find_title(content, title);
+		section.line = find_title(content, title, section.line ? section.line : 1);
 		check_first(config, &section, errors);
 		grown[config->count++] = section;
 		return true;

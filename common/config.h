@@ -24,7 +24,7 @@ struct config_section {
 	char *type; /* "credential" of [credential atlas] */
 	char *name; /* "atlas"; "" when there is none */
 	char *file;
-	unsigned int line; /* of its first key; 0 when it has none */
+	unsigned int line; /* of its title */
 	struct config_entry *entries; /* in the order of the file; a key may repeat */
 	size_t count;
 };

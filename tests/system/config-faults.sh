@@ -46,7 +46,7 @@ fault_line "timeout that is too long" 'timeout is at most 120s' 'provider = azur
 fault_line "word that is no option" '"client_id" is not option=value' 'provider = azure client_id'
 fault_line "open quote" 'a quote is not closed' 'provider = azure "client_id=a'
 fault_line "arguments where none belong" 'azure takes no words after --' 'provider = azure -- /bin/true'
-fault_line "unknown module" 'module aws: .*aws\.so' 'provider = aws'
+fault_line "unknown module" 'module aws: there is no such module in .* \(keyfob module list\)' 'provider = aws'
 fault_line "module name that climbs" "provider wants a module's name first" 'provider = ../azure'
 fault_line "empty provider line" "provider wants a module's name first" 'provider ='
 fault_line "program without its user" 'callback-exec runs a program and must say as whom: run_as=USER' "provider = callback-exec -- $DIR/bin/token"

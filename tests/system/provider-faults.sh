@@ -172,7 +172,7 @@ wait $GETS
 
 # gives CREDENTIAL CODE PATTERN LEAST MOST: exit code, words, and the number of requests it took
 gives() {
-	local name=$1 line count what=$1 hint="keyfob try $1 shows the exchange"
+	local name=$1 line count what=$1 hint="ask root: keyfob try $1"
 	[ "$2" = 5 ] || hint='try again in [0-9]+ s'
 	line=$(cat "$DIR/out/$name.err")
 	count=$(asked "$name")

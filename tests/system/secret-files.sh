@@ -33,7 +33,7 @@ exits "root's own file is taken" 0 as "$alice" keyfob get good
 exits "so is a link to one" 0 as "$alice" keyfob get link
 refused() { # NAME PATTERN
 	exits "$1 is not" 5 keyfob get "$1"
-	like "$1: in words, and which file" "$ERR" "secret_file=$DIR/[a-z]*/?$1 $2"
+	like "$1: in words, and which file" "$ERR" "secret_file=$DIR/[a-z]*/?$1: $2"
 }
 refused readable 'may be written by its group or read by others \(chmod 0600\)'
 refused group-writable 'may be written by its group or read by others'

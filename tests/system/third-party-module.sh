@@ -127,9 +127,9 @@ is "whole, with a NUL behind them" "$OUT" 13,0,24,1
 exits "options that are not given" 0 keyfob get none
 is "are no secrets" "$OUT" 0,-1,0,0
 exits "a file that others may read is not handed over" 5 keyfob get wide
-like "in words" "$ERR" "secret_file=$DIR/etc/wide may be written by its group or read by others"
+like "in words" "$ERR" "secret_file=$DIR/etc/wide: may be written by its group or read by others"
 exits "nor one of another place" 5 keyfob get outside
-like "in words" "$ERR" "secret_file=$DIR/var/outside is not below the configuration's directory"
+like "in words" "$ERR" "secret_file=$DIR/var/outside: is not below the configuration's directory"
 exits "a credential that cannot be fetched says why" 5 keyfob get from-missing
 like "in words" "$ERR" "credential missing: .*cannot open $DIR/var/missing"
 unlike "no token is in the log" "$(cat "$LOG")" "opaque-token|$token"

@@ -11,9 +11,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -67,6 +69,7 @@ static void test_durations(void **state)
 		{ 3600, "1 h" },
 		{ 3659, "1 h" },
 		{ 69120, "19 h 12 m" },
+		{ 86399, "23 h 59 m" },
 		{ 86400, "1 d" },
 		{ 90000, "1 d 1 h" },
 		{ 3542400, "41 d" },
@@ -209,7 +212,7 @@ static void test_advice(void **state)
 	cli_screen_credential(&s, &c);
 	assert_non_null(strstr(drawn(), "token      none: the fetch failed\n"));
 	assert_non_null(strstr(drawn(), "  last error no such identity\n"));
-	assert_non_null(strstr(drawn(), "  try        keyfob try atlas\n"));
+	assert_non_null(strstr(drawn(), geteuid() ? "  try        ask root: keyfob try atlas\n" : "  try        keyfob try atlas\n"));
 	c = some_credential();
 	c.issuer = v1;
 	s = screen(80, false);
@@ -243,6 +246,31 @@ static void test_escapes(void **state)
 	assert_non_null(strchr(drawn(), '\033'));
 }
 
+/* The one who wrote the configuration may use his language, as far as it only prints. */
+static void test_language(void **state)
+{
+	char text[] = "B\u00fccher \u66f8\u7c4d \xff \u202e \xc2\x9b \xe2\x82";
+	char broad[] = "\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8\u66f8";
+	struct cli_credential c = some_credential();
+	struct cli_screen s = screen(80, true);
+
+	(void)state;
+	assert_non_null(setlocale(LC_ALL, "C.UTF-8"));
+	c.description = c.provider = text;
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "  atlas      B\u00fccher \u66f8\u7c4d \\xff \\xe2\\x80\\xae \\xc2\\x9b \\xe2\\x82\n"));
+	assert_non_null(strstr(drawn(), "  from       B\\xc3\\xbccher"));
+	s = screen(80, false);
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "  atlas      B\\xc3\\xbccher"));
+	/* 15 characters of two columns, where there is room for 13. */
+	s = screen(40, true);
+	c.description = broad;
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "\u66f8\n             \u66f8\u66f8\n"));
+	setlocale(LC_ALL, "C");
+}
+
 static void test_json(void **state)
 {
 	(void)state;
@@ -260,6 +288,7 @@ int main(void)
 		cmocka_unit_test(test_widths),
 		cmocka_unit_test(test_advice),
 		cmocka_unit_test(test_escapes),
+		cmocka_unit_test(test_language),
 		cmocka_unit_test(test_json),
 	};
 

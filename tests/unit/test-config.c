@@ -68,7 +68,7 @@ static void test_order_and_lines(void **state)
 	load("");
 	s = section("credential", "atlas");
 	assert_int_equal(s->count, 6);
-	assert_int_equal(s->line, 3);
+	assert_int_equal(s->line, 2);
 	for (size_t i = 0; i < 6; i++) {
 		assert_string_equal(s->entries[i].key, wanted[i].key);
 		assert_string_equal(s->entries[i].value, wanted[i].value);
@@ -111,7 +111,7 @@ static void test_drop_ins(void **state)
 	assert_int_equal(config.count, 5);
 	for (size_t i = 0; i < 5; i++)
 		assert_string_equal(config.sections[i].name, names[i]);
-	assert_int_equal(section("s", "a")->line, 3);
+	assert_int_equal(section("s", "a")->line, 2);
 	assert_non_null(strstr(section("s", "a")->file, "/conf.d/a.conf"));
 	config_free(&config);
 }
@@ -122,13 +122,13 @@ static void test_section_twice(void **state)
 	write_text("keyfob.conf", "[credential a]\nk = 1\n[credential b]\nk = 1\n[credential a]\nk = 2\n");
 	refuse("keyfob.conf:5: this section stands here for the second time\n");
 	write_text("keyfob.conf", "[credential a]\nk = 1\n[credential   a]\nk = 2\n");
-	refuse("keyfob.conf:4: [credential a] stands already in keyfob.conf:2; a section may be given once\n");
+	refuse("keyfob.conf:3: [credential a] stands already in keyfob.conf:1; a section may be given once\n");
 	write_text("keyfob.conf", "[credential a]\nk = 1\n");
 	write_text("conf.d/team.conf", "# ours\n[credential b]\nk = 1\n[credential a]\nk = 2\n");
-	refuse("conf.d/team.conf:5: [credential a] stands already in keyfob.conf:2; a section may be given once\n");
+	refuse("conf.d/team.conf:4: [credential a] stands already in keyfob.conf:1; a section may be given once\n");
 	write_text("conf.d/team.conf", "[credential b]\nk = 1\n");
 	write_text("conf.d/zeta.conf", "[credential b]\nk = 1\n");
-	refuse("conf.d/zeta.conf:2: [credential b] stands already in conf.d/team.conf:2; a section may be given once\n");
+	refuse("conf.d/zeta.conf:1: [credential b] stands already in conf.d/team.conf:1; a section may be given once\n");
 }
 
 static void test_syntax(void **state)

@@ -206,7 +206,7 @@ static void test_whole(void **state)
 	c = policy_find(policy, "atlas");
 	assert_string_equal(c->description, "orders on Atlas");
 	assert_string_equal(c->resource, "api://0d5c");
-	assert_int_equal(c->line, 4);
+	assert_int_equal(c->line, 3);
 	assert_int_equal(c->kind, KEYFOB_KIND_ID);
 	assert_int_equal(c->refresh, POLICY_REFRESH_ON_DEMAND);
 	assert_int_equal(c->store, POLICY_STORE_SOCKET);
@@ -333,22 +333,22 @@ static void test_sections_and_keys(void **state)
 	static const struct {
 		const char *text, *fault;
 	} cases[] = {
-		{ "[credentials a]\nk = v\n", "keyfob.conf:2: there is no section [credentials] (there is: [credential NAME])\n" },
+		{ "[credentials a]\nk = v\n", "keyfob.conf:1: there is no section [credentials] (there is: [credential NAME])\n" },
 		{ "provider = azure\n[credential a]\nprovider = azure\n",
 			"keyfob.conf:1: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
 		{ "[default]\nk = v\n",
-			"keyfob.conf:2: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
-		{ "[default x]\nk = v\n", "keyfob.conf:2: there is no section [default] (there is: [credential NAME])\n" },
+			"keyfob.conf:1: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
+		{ "[default x]\nk = v\n", "keyfob.conf:1: there is no section [default] (there is: [credential NAME])\n" },
 		{ "[credential a]\nprovider = azure\ncolour = red\nprovided = azure\n",
 			"keyfob.conf:3: a credential has no key colour " KEYS "\nkeyfob.conf:4: a credential has no key provided " KEYS
 			"\n" },
 		{ "[credential]\nprovider = azure\n",
-			"keyfob.conf:2: [credential ]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
+			"keyfob.conf:1: [credential ]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
 		{ "[credential a b]\nprovider = azure\n",
-			"keyfob.conf:2: [credential a b]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
+			"keyfob.conf:1: [credential a b]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
 		{ "[credential ../a]\nprovider = azure\n",
-			"keyfob.conf:2: [credential ../a]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
-		{ "[credential a]\ndescription = d\n", "keyfob.conf:2: credential a has no provider line\n" },
+			"keyfob.conf:1: [credential ../a]: a name has 1 to 64 letters, digits, '.', '_' and '-'\n" },
+		{ "[credential a]\ndescription = d\n", "keyfob.conf:1: credential a has no provider line\n" },
 		{ "[credential a]\nprovider = azure\nresource = r\nresource = r\n", "keyfob.conf:4: resource is given twice\n" },
 		{ "[credential a]\nprovider = azure\ndescription = r\ndescription =\n", "keyfob.conf:4: description is given twice\n" },
 		{ "[credential a]\nprovider = azure\ntoken = refresh\n", "keyfob.conf:3: token is access or id\n" },
@@ -375,8 +375,8 @@ static void test_second_team(void **state)
 	(void)state;
 	write_text("conf.d/team.conf", "[credential a]\nallow = user:corp\n");
 	refuse("[credential a]\nprovider = azure\nallow = user:orders\n",
-		"conf.d/team.conf:2: [credential a] stands already in keyfob.conf:2; a section may be given once\n"
-		"conf.d/team.conf:2: credential a has no provider line\n");
+		"conf.d/team.conf:1: [credential a] stands already in keyfob.conf:1; a section may be given once\n"
+		"conf.d/team.conf:1: credential a has no provider line\n");
 }
 
 static void refuse_line(const char *line, const char *fault)
@@ -486,7 +486,7 @@ static void test_names(void **state)
 		const char *text, *fault;
 	} cases[] = {
 		{ "[credential a]\nprovider = azure\nallow = user:nobody-here group:orders\n",
-			"keyfob.conf:2: credential a: there is no user nobody-here\nkeyfob.conf:2: credential a: there is no group "
+			"keyfob.conf:3: credential a: there is no user nobody-here\nkeyfob.conf:3: credential a: there is no group "
 			"orders\n" },
 		{ "[credential a]\nprovider = exec run_as=ghost -- /x\n",
 			"keyfob.conf:2: credential a: run_as=ghost: there is no such user\n" },
@@ -542,10 +542,10 @@ static void test_chains(void **state)
 	refuse_line("chained assertion=a/b", "option assertion must be a credential's name");
 	refuse("[credential a]\n" ON "c\n[credential b]\nprovider = azure\n",
 		"keyfob.conf:2: credential a: assertion=c: there is no such credential\n");
-	refuse("[credential a]\n" ON "a\n", "keyfob.conf:2: credential a stands on credentials that stand on it\n");
+	refuse("[credential a]\n" ON "a\n", "keyfob.conf:1: credential a stands on credentials that stand on it\n");
 	refuse("[credential b]\n" ON "a\n[credential a]\nprovider = azure\n" ON "b\n",
-		"keyfob.conf:4: credential a stands on credentials that stand on it\n"
-		"keyfob.conf:2: credential b stands on credentials that stand on it\n");
+		"keyfob.conf:3: credential a stands on credentials that stand on it\n"
+		"keyfob.conf:1: credential b stands on credentials that stand on it\n");
 	buffer_init(&b, 4096);
 	for (int i = 0; i < 8; i++)
 		buffer_printf(&b, "[credential c%d]\n" ON "c%d\n", i, i + 1);
@@ -586,7 +586,7 @@ static void test_too_many(void **state)
 	buffer_printf(&b, "[credential a]\n");
 	for (size_t i = 0; i < 5; i++)
 		buffer_printf(&b, "provider = azure client_id=%s\n", filler);
-	refuse(buffer_cstring(&b), "keyfob.conf:2: credential a: its provider lines are too long\n");
+	refuse(buffer_cstring(&b), "keyfob.conf:1: credential a: its provider lines are too long\n");
 	/* More names than one question to the launcher holds. */
 	memset(name, 'n', 150);
 	name[150] = 0;
