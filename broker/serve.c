@@ -258,7 +258,6 @@ static void handle_drop(struct conn *conn, struct reader *r)
 static void handle_reject(struct conn *conn, struct reader *r)
 {
 	struct credential *c = named(conn, r, false);
-	struct broker *b = conn->broker;
 	struct buffer current;
 	const uint8_t *token;
 	size_t length;
@@ -282,7 +281,7 @@ static void handle_reject(struct conn *conn, struct reader *r)
 		}
 		credential_drop(c, "a server refused it");
 		c->forced = true;
-		schedule_arm(b);
+		schedule_arm(conn->broker);
 	}
 	buffer_free(&current);
 	reply_empty(conn);

@@ -89,8 +89,10 @@ static size_t fitting(const struct cli_screen *s, const char *text, int room, in
 
 	for (*columns = 0; text[bytes]; bytes += n, *columns += wide) {
 		n = s->utf8 ? printable(text + bytes, &wide) : 0;
-		if (!n)
-			n = (size_t)(wide = 1);
+		if (!n) {
+			n = 1;
+			wide = 1;
+		}
 		if (*columns + wide > room)
 			break;
 	}
