@@ -316,6 +316,7 @@ static void handle_reload(struct conn *conn, struct reader *r)
 {
 	struct buffer errors;
 	char text[WIRE_TEXT_MAX / 2];
+	const char *first;
 
 	if (!reader_done(r)) {
 		conn_reply_error(conn, KEYFOB_EINVAL, 0, "malformed request");
@@ -325,7 +326,8 @@ static void handle_reload(struct conn *conn, struct reader *r)
 	if (broker_reload(conn->broker, &errors)) {
 		reply_empty(conn);
 	} else {
-		snprintf(text, sizeof(text), "%.*s", (int)strcspn((const char *)errors.data, "\n"), (const char *)errors.data);
+		first = buffer_cstring(&errors);
+		snprintf(text, sizeof(text), "%.*s", first ? (int)strcspn(first, "\n") : 0, first ? first : "");
 		conn_reply_error(conn, KEYFOB_EFAIL, 0, "%s; the old configuration stays (keyfob doctor --config tells all)", text);
 	}
 	buffer_free(&errors);
