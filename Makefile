@@ -169,6 +169,7 @@ install: all
 	ln -sf $(soname) $(DESTDIR)$(LIBDIR)/libkeyfob.so
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 	install -m 0644 keyring/keyfob.h $(DESTDIR)$(INCDIR)
+	install -D -m 0644 packaging/keyfob.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/keyfob.conf
 	install -D -m 0644 modules/module.h $(DESTDIR)$(INCDIR)/keyfob/module.h
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 		packaging/keyfob.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/keyfob.pc
