@@ -16,6 +16,7 @@ BINDIR   ?= $(PREFIX)/bin
 SBINDIR  ?= $(PREFIX)/sbin
 LIBDIR   ?= $(PREFIX)/lib
 LIBEXEC  ?= $(PREFIX)/libexec/keyfob
+PAMDIR   ?= $(PREFIX)/lib/security
 MODDIR   ?= $(PREFIX)/lib/keyfob/modules
 MANDIR   ?= $(PREFIX)/share/man
 INCDIR   ?= $(PREFIX)/include
@@ -31,20 +32,28 @@ endif
 
 common_objs  := buffer wire log
 lookup_objs  := keyring/keyctl keyring/lookup keyring/client keyring/keyfob
-fetch_objs   := broker/keyfob-fetch broker/sandbox modules/expiry common/buffer common/wire
-broker_objs  := $(patsubst %.c,%,$(filter-out broker/keyfob-fetch.c broker/keyfob-request-key.c,$(wildcard broker/*.c))) \
-                keyring/keyctl keyring/store common/buffer common/wire common/log common/config
-cli_objs     := $(patsubst %.c,%,$(wildcard cli/*.c)) verify/jwt $(lookup_objs) common/buffer common/wire common/log
+fetch_objs   := broker/keyfob-fetch broker/fetch-sandbox common/sandbox modules/expiry common/buffer common/wire
+broker_objs  := $(patsubst %.c,%,$(filter-out broker/keyfob-fetch.c broker/fetch-sandbox.c broker/keyfob-request-key.c,$(wildcard broker/*.c))) \
+                keyring/keyctl keyring/store $(wildcard verify/federation.c) common/buffer common/wire common/log common/config common/sandbox common/service
+# keyfob-admin has the verbs that read configuration or JSON: keyfob itself starts faster without those libraries.
+admin_only   := $(filter cli/admin%,$(patsubst %.c,%,$(wildcard cli/*.c)))
+cli_shared   := cli/args cli/output cli/tool keyring/keyctl keyring/lookup keyring/client keyring/keyfob common/buffer common/wire common/log
+cli_objs     := $(filter-out $(admin_only),$(patsubst %.c,%,$(wildcard cli/*.c))) verify/jwt $(cli_shared)
+admin_objs   := $(admin_only) $(cli_shared) verify/federation verify/jwt verify/reason common/config
+verify_objs  := $(patsubst %.c,%,$(wildcard verify/*.c)) keyring/client keyring/keyctl common/buffer common/wire common/log common/config common/sandbox common/service
+pam_objs     := $(patsubst %.c,%,$(wildcard pam/*.c)) keyring/keyctl keyring/lookup keyring/client common/buffer common/wire
 emulator_objs:= $(patsubst %.c,%,$(wildcard emulator/*.c))
-module_names := azure gcp callback-exec oauth2 file k8s
+module_names := azure gcp callback-exec oauth2 file k8s jwks
 module_names := $(filter $(module_names),$(basename $(notdir $(wildcard modules/*.c))))
 module_shared:= modules/expiry modules/json modules/report common/buffer
 
-programs := $(O)/bin/keyfobd $(O)/bin/keyfob-fetch $(O)/bin/keyfob $(O)/bin/keyfob-emulator
+programs := $(O)/bin/keyfobd $(O)/bin/keyfob-fetch $(O)/bin/keyfob $(O)/bin/keyfob-emulator \
+            $(if $(wildcard cli/admin.c),$(O)/bin/keyfob-admin) $(if $(wildcard verify/keyfob-verifyd.c),$(O)/bin/keyfob-verifyd)
+pam      := $(if $(wildcard pam/pam_keyfob.c),$(O)/lib/security/pam_keyfob.so)
 modules  := $(module_names:%=$(O)/lib/keyfob/modules/%.so)
 library  := $(O)/lib/libkeyfob.so
 
-all: $(programs) $(modules) $(library) $(O)/lib/pkgconfig/keyfob.pc
+all: $(programs) $(modules) $(library) $(pam) $(O)/lib/pkgconfig/keyfob.pc
 
 # --- flags -----------------------------------------------------------------
 
@@ -86,6 +95,16 @@ $(O)/bin/keyfobd: $(call obj,$(broker_objs))
 $(O)/bin/keyfob: $(call obj,$(cli_objs))
 	$(link) -pie -pthread -o $@ $^ $(call pc,jansson libkeyutils)
 
+$(O)/bin/keyfob-admin: $(call obj,$(admin_objs))
+	$(link) -pie -pthread -o $@ $^ $(call pc,ini_config jansson libkeyutils)
+
+$(O)/bin/keyfob-verifyd: $(call obj,$(verify_objs))
+	$(link) -pie -pthread -o $@ $^ $(call pc,ini_config libevent_core libcrypto jansson libkeyutils libseccomp)
+
+# In a stranger's process: nothing but libc and libpam, and nothing to be seen but pam_sm_*.
+$(O)/lib/security/pam_keyfob.so: $(call obj,$(pam_objs)) pam/pam_keyfob.map
+	$(link) -shared -Wl,-Bsymbolic -Wl,-z,defs -Wl,--version-script=pam/pam_keyfob.map -o $@ $(filter %.o,$^) -lpam
+
 $(O)/bin/keyfob-emulator: $(call obj,$(emulator_objs))
 	$(link) -pie -o $@ $^ $(call pc,libevent_extra libevent_core libcrypto jansson)
 
@@ -96,6 +115,7 @@ $(O)/lib/keyfob/modules/azure.so $(O)/lib/keyfob/modules/gcp.so $(O)/lib/keyfob/
 	$(call obj,modules/http $(basename $(wildcard modules/assertion.c modules/token-endpoint.c)))
 $(O)/lib/keyfob/modules/azure.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
 $(O)/lib/keyfob/modules/k8s.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
+$(O)/lib/keyfob/modules/jwks.so: $(call obj,modules/http)
 $(O)/lib/keyfob/modules/file.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
 $(O)/lib/keyfob/modules/callback-exec.so: $(call obj,modules/exec-output modules/exec-input)
 
@@ -128,7 +148,9 @@ $(O)/tests/modules/%.so: tests/modules/%.c
 	$(link) -shared -MMD -MP -o $@ $< -Wno-unused
 
 test_modules := $(patsubst tests/modules/%.c,$(O)/tests/modules/%.so,$(wildcard tests/modules/*.c))
-tests-built: all $(unit) $(helpers) $(test_modules)
+# The doors by which public conformance sets reach the code that ships.
+doors := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/*-check.c tests/jws-verify.c))
+tests-built: all $(unit) $(helpers) $(doors) $(test_modules)
 
 check: ready
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
@@ -161,7 +183,9 @@ valgrind: ready
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(LIBEXEC) $(MODDIR) $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man3 $(MANDIR)/man5 $(MANDIR)/man8)
 	install -m 0755 $(O)/bin/keyfob $(O)/bin/keyfob-emulator $(DESTDIR)$(BINDIR)
-	install -m 0755 $(O)/bin/keyfobd $(DESTDIR)$(SBINDIR)
+	install -m 0755 $(O)/bin/keyfobd $(filter %/keyfob-verifyd,$(programs)) $(DESTDIR)$(SBINDIR)
+	[ -z "$(filter %/keyfob-admin,$(programs))" ] || install -m 0755 $(O)/bin/keyfob-admin $(DESTDIR)$(LIBEXEC)
+	[ -z "$(pam)" ] || install -D -m 0644 -t $(DESTDIR)$(PAMDIR) $(pam)
 	install -m $(fetch_mode) $(O)/bin/keyfob-fetch $(DESTDIR)$(LIBEXEC)
 	install -m 0644 $(modules) $(DESTDIR)$(MODDIR)
 	install -m 0644 $(O)/lib/$(soname).$(VERSION) $(DESTDIR)$(LIBDIR)

@@ -78,7 +78,6 @@ struct broker {
 	const char *config_path, *socket_path;
 	char config_dir[4096], fetch_path[4096], module_dir[4096];
 	int launcher;
-	pid_t launcher_pid;
 	uid_t fetch_uid;
 	struct policy *policy;
 	struct store store;
@@ -87,7 +86,6 @@ struct broker {
 	struct user *users; /* by uid */
 	size_t user_count;
 	struct conn *conns;
-	uint64_t started;
 	int exit_code;
 };
 
@@ -154,7 +152,7 @@ void fetch_add_failure(struct wire_result *sum, const char *module, const struct
 /* The configuration is wrong or the provider refuses: it will not change by itself. */
 bool fetch_is_refusal(uint8_t class);
 const char *fetch_class_name(uint8_t class);
-void fetch_launcher_event(struct broker *b, uint8_t event, uint32_t id, uint32_t value);
+void fetch_launcher_event(uint8_t event, uint32_t id, uint32_t value);
 /* Does this process belong to a fetch that runs? */
 bool fetch_owns(pid_t pid);
 

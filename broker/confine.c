@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "broker/sandbox.h"
+#include "common/sandbox.h"
 
 #define BIT(cap) (1ull << (cap))
 

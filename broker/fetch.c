@@ -243,12 +243,11 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 	fail(f, KEYFOB_CLASS_UNAVAILABLE, "no answer within %u s", f->provider->timeout);
 }
 
-void fetch_launcher_event(struct broker *b, uint8_t event, uint32_t id, uint32_t value)
+void fetch_launcher_event(uint8_t event, uint32_t id, uint32_t value)
 {
 	struct fetch *f = find(id);
 	int status = (int)value;
 
-	(void)b;
 	if (!f || f->fd < 0)
 		return;
 	if (event == LAUNCHER_STARTED) {

@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "broker/sandbox.h"
+#include "broker/fetch-sandbox.h"
 #include "common/buffer.h"
 #include "common/wire.h"
 #include "modules/expiry.h"
@@ -327,7 +327,7 @@ static bool enter(const struct fetch *fetch, const char *directory, struct wire_
 		if (fetch->settings[i].value[0] == '/' && !fetch->is_secret[i])
 			readable[count++] = fetch->settings[i].value;
 	readable[count] = NULL;
-	rc = sandbox_enter(fetch->sandbox, directory, readable, why, sizeof(why));
+	rc = fetch_sandbox_enter(fetch->sandbox, directory, readable, why, sizeof(why));
 	if (rc) {
 		fail(result, KEYFOB_CLASS_CONFIG, "no sandbox: %s", why);
 		return false;

@@ -10,17 +10,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
 #include "broker/confine.h"
 #include "broker/launcher.h"
-#include "broker/notify.h"
 #include "common/log.h"
+#include "common/service.h"
 
-#define RUN_DIRECTORY "/run/keyfob"
 #define DESCRIBE_MS 12000 /* the launcher ends a helper after 10 s */
 #define PLANNED_FDS 65536
 
@@ -143,69 +140,6 @@ static bool name_config(struct broker *b)
 	return b->config_dir[0] == '/';
 }
 
-/* --- the socket --------------------------------------------------------------------------- */
-
-/* Clients believe whoever listens there to be the broker, so nobody else may be able to put a socket there. */
-static bool check_socket_directory(const char *path)
-{
-	char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	struct stat st;
-	const char *directory;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	directory = dirname(copy);
-	if (strcmp(directory, RUN_DIRECTORY) == 0 && mkdir(RUN_DIRECTORY, 0755) < 0 && errno != EEXIST)
-		log_error("%s: %s", RUN_DIRECTORY, strerror(errno));
-	if (stat(directory, &st) < 0) {
-		log_error("%s: %s", directory, strerror(errno));
-		return false;
-	}
-	if (st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH)) {
-		log_error("%s: must be owned by root and not writable by group or others", directory);
-		return false;
-	}
-	return true;
-}
-
-/* A socket that nobody listens on is what a killed broker left behind. */
-static bool is_stale(const struct sockaddr_un *address)
-{
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	bool stale = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
-
-	if (fd >= 0)
-		close(fd);
-	return stale;
-}
-
-static int listen_at(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd, bound;
-	mode_t mask;
-
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		log_error("%s: a socket's path has at most %zu bytes", path, sizeof(address.sun_path) - 1);
-		return -1;
-	}
-	strcpy(address.sun_path, path);
-	if (!check_socket_directory(path))
-		return -1;
-	if (is_stale(&address))
-		unlink(path);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	mask = umask(0111);
-	bound = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&address, sizeof(address));
-	umask(mask);
-	if (bound < 0 || listen(fd, SOMAXCONN) < 0) {
-		log_error("%s: %s", path, errno == EADDRINUSE ? "another keyfobd serves there" : strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 /* --- events --------------------------------------------------------------------------------- */
 
 static void on_signal(evutil_socket_t number, short what, void *arg)
@@ -218,11 +152,11 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
 		event_base_loopbreak(b->base);
 		return;
 	}
-	notify_reloading();
+	service_reloading();
 	buffer_init(&errors, 65536);
 	broker_reload(b, &errors);
 	buffer_free(&errors);
-	notify_ready();
+	service_ready();
 }
 
 static void on_launcher(evutil_socket_t fd, short what, void *arg)
@@ -243,7 +177,7 @@ static void on_launcher(evutil_socket_t fd, short what, void *arg)
 		id = reader_u32(&r);
 		value = reader_u32(&r);
 		if (reader_done(&r))
-			fetch_launcher_event(b, event, id, value);
+			fetch_launcher_event(event, id, value);
 	}
 	buffer_free(&frame);
 	/* keyfobd cannot make another: it gave up the right to. Whoever supervises it starts both again, and no token is lost. */
@@ -340,8 +274,7 @@ static int serve(struct broker *b, struct policy *policy)
 {
 	struct event *events[4] = { NULL };
 	struct rlimit files = { PLANNED_FDS, PLANNED_FDS };
-	int listener = notify_inherited_socket(b->socket_path);
-	bool inherited = listener >= 0;
+	int listener;
 
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
@@ -350,16 +283,15 @@ static int serve(struct broker *b, struct policy *policy)
 	signal(SIGPIPE, SIG_IGN);
 	b->exit_code = 0;
 	b->base = quiet_base();
-	if (!inherited)
-		listener = listen_at(b->socket_path);
-	notify_open();
+	listener = service_listen(b->socket_path);
+	service_open();
 	if (!b->base || listener < 0 || !add_events(b, events) || start_serving(b, policy, listener) < 0) {
 		b->exit_code = 1;
 	} else {
 		log_notice("event=serving version=%s credentials=%zu socket=%s", KEYFOB_VERSION, b->count, b->socket_path);
-		notify_ready();
+		service_ready();
 		event_base_dispatch(b->base);
-		notify_stopping();
+		service_stopping();
 		log_notice("event=stopped");
 	}
 	/* The socket's name stays: to remove it would take a right that the broker gave up. The next start finds it stale. */
@@ -417,6 +349,7 @@ static int run(struct broker *b, enum mode mode, const char *name)
 	struct launcher_options options = { .fetch = b->fetch_path, .module_dir = b->module_dir, .config_dir = b->config_dir };
 	struct policy *policy = NULL;
 	struct buffer errors;
+	pid_t launcher;
 	int code = 1;
 
 	buffer_init(&errors, 1u << 20);
@@ -427,7 +360,7 @@ static int run(struct broker *b, enum mode mode, const char *name)
 	/* Under sudo the session keyring is the caller's: what he built there would be walked at every call. And no fetch has a use for it. */
 	if (geteuid() == 0 && keyctl_join_session_keyring(NULL) < 0 && errno != ENOSYS)
 		log_warning("no session keyring of its own: %s", strerror(errno));
-	b->launcher = launcher_start(&options, &b->launcher_pid);
+	b->launcher = launcher_start(&options, &launcher);
 	if (b->launcher < 0) {
 		log_error("the launcher cannot be started: %s", strerror(-b->launcher));
 		goto out;

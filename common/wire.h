@@ -37,7 +37,42 @@ enum wire_opcode {
 	WIRE_RELOAD, /* -> (root) */
 	WIRE_MAY, /* string name, u32 uid -> u8 allowed, string why (root, or one's own uid) */
 	WIRE_TRY, /* string name -> u8 class, string lines (root) */
+	/* string identity provider, string etag -> string etag, u64 refresh, u8 not_modified, u32 length; then frames of that many bytes
+	   in all, without a head (root, keyfob-verify) */
+	WIRE_KEYSET,
 };
+#define WIRE_KEYSET_MAX (256u << 10) /* bytes of a key set */
+#define WIRE_CHUNK 32768 /* of what does not fit a frame, in each */
+
+/*
+ * The verifier's socket, frames and replies as above. What a token is refused
+ * for is told to root alone; others get error 7 and "refused". Errors: 3 no
+ * such identity provider, or (ACCOUNT) no such login; 4 not allowed to ask; 7
+ * refused; 8 no keys to judge by right now.
+ */
+#define WIRE_VERIFY_SOCKET_DEFAULT "/run/keyfob/verify.sock"
+#define WIRE_VERIFY_TOKEN_MAX 65536 /* with service and login it must fit a frame */
+#define WIRE_LOGIN_MAX 255 /* a login's, a service's or an account's bytes */
+enum wire_verify {
+	WIRE_VERIFY_TOKEN = 1, /* string service, string login, string token -> string account, string identity provider,
+				  string subject, u64 expires */
+	WIRE_VERIFY_ACCOUNT, /* string service, string login -> string account */
+	/* string identity provider or "" (the one the token names), string token -> string identity provider, string subject,
+	   u64 expires (root) */
+	WIRE_VERIFY_EXPLAIN,
+	/* string identity provider or "", string after -> u8 more, wire_keyset ... (root) */
+	WIRE_VERIFY_KEYSETS,
+	WIRE_VERIFY_REFRESH, /* string identity provider -> u32 keys; waits for the fetch (root) */
+	WIRE_VERIFY_REVOKE, /* string identity provider -> u64 epoch (root) */
+	WIRE_VERIFY_RELOAD, /* -> (root) */
+};
+/*
+ * A key set as KEYSETS lists it: string identity provider, u8 state (enum
+ * wire_keyset), u64 epoch, u64 fetched, u64 attempted, u64 refresh, u64 hard
+ * limit, u32 failures in a row, string error, u32 count and per key: string
+ * kid, string kind.
+ */
+enum wire_keyset { WIRE_KEYSET_GOOD, WIRE_KEYSET_STALE, WIRE_KEYSET_MISSING, WIRE_KEYSET_REVOKED };
 
 /*
  * keyfobd to keyfob-fetch, one frame on descriptor 0:
@@ -56,6 +91,7 @@ enum wire_fetch {
 	WIRE_FETCH_READY = 1, /* the sandbox is up */
 	WIRE_FETCH_LINE, /* string: one line of the redacted exchange */
 	WIRE_FETCH_RESULT, /* see struct wire_result */
+	WIRE_FETCH_DATA, /* string: a part of a document, in order, before its RESULT (KEYFOB_KIND_DOCUMENT) */
 };
 
 struct wire_result {
@@ -64,7 +100,7 @@ struct wire_result {
 	uint64_t refresh; /* epoch seconds the provider asks for, 0: none */
 	uint32_t retry_after; /* seconds, 0: none */
 	char fingerprint[9]; /* 8 hex digits of the token's SHA-256 */
-	char code[65]; /* provider's error code */
+	char code[65]; /* provider's error code; of a document that came, its ETag */
 	char text[WIRE_TEXT_MAX]; /* what happened, for people; never a part of a token */
 	char issuer[257], audience[257], subject[257]; /* of a JWT, for status; else "" */
 };
@@ -86,7 +122,8 @@ bool wire_get_result(struct reader *r, struct wire_result *result, const char **
  * provider (its first line), string resource, u8 state, u8 kind, u64 expires,
  * u64 refresh, u64 fetched, u64 fetches, u64 failures, u64 failed_at,
  * string fingerprint, string last_error, string issuer, string audience,
- * string subject, u32 count and per reader: string (user name, @group or uid),
+ * string subject, string identity_provider, string mismatch (why it would
+ * refuse the token; "" when it would not), u32 count and per reader: string (user name, @group or uid),
  * u8 reader state.
  */
 enum wire_state {

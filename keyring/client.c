@@ -40,8 +40,9 @@ static bool is_brokers(uid_t uid)
 	return uid == 0 || uid == geteuid() || (uid == OVERFLOW_UID && !key_ids_are_true());
 }
 
-static int connect_broker(const char *path, char *message, size_t size)
+static int connect_server(const struct client_server *server, char *message, size_t size)
 {
+	const char *path = server->path;
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval limit = { .tv_sec = CONNECT_TIMEOUT };
 	struct ucred peer;
@@ -60,9 +61,9 @@ static int connect_broker(const char *path, char *message, size_t size)
 	}
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
 		connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		snprintf(message, size, "cannot reach the broker at %s: %s", path, strerror(errno));
+		snprintf(message, size, "cannot reach %s at %s: %s", server->name, path, strerror(errno));
 	} else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || !is_brokers(peer.uid)) {
-		snprintf(message, size, "%s belongs to a stranger (uid %u), not to the broker", path, peer.uid);
+		snprintf(message, size, "%s belongs to a stranger (uid %u), not to %s", path, peer.uid, server->name);
 	} else {
 		return fd;
 	}
@@ -78,7 +79,7 @@ static int read_error(uint8_t code, struct reader *r, char *message, size_t size
 
 	reader_text(r, text, sizeof(text));
 	if (!reader_done(r) || code > -KEYFOB_EAGAIN) {
-		snprintf(message, size, "the broker's answer is malformed: do client and broker have one version?");
+		snprintf(message, size, "the answer is malformed: do client and server have one version?");
 		return KEYFOB_EBROKER;
 	}
 	if (retry)
@@ -103,17 +104,25 @@ int client_read_reply(const struct buffer *reply, struct reader *r, char *messag
 int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r, char *message,
 	size_t size)
 {
+	const struct client_server broker = { "the broker", client_socket() };
+
+	return client_ask(&broker, (uint8_t)opcode, fields, timeout_ms, reply, r, message, size);
+}
+
+int client_ask(const struct client_server *server, uint8_t opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply,
+	struct reader *r, char *message, size_t size)
+{
 	struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
 	struct buffer request;
 	int fd, error;
 
 	message[0] = 0;
-	fd = connect_broker(client_socket(), message, size);
+	fd = connect_server(server, message, size);
 	if (fd < 0)
 		return fd;
 	buffer_init(&request, WIRE_MAX);
 	buffer_put_u8(&request, WIRE_VERSION);
-	buffer_put_u8(&request, (uint8_t)opcode);
+	buffer_put_u8(&request, opcode);
 	if (fields && !fields->failed)
 		buffer_put(&request, fields->data, fields->length);
 	request.failed = request.failed || (fields && fields->failed);
@@ -126,11 +135,11 @@ int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeou
 	close(fd);
 	buffer_free(&request);
 	if (error == -EAGAIN) {
-		snprintf(message, size, "the broker did not answer within %d s", timeout_ms / 1000);
+		snprintf(message, size, "%s did not answer within %d s", server->name, timeout_ms / 1000);
 		return KEYFOB_EAGAIN;
 	}
 	if (error < 0) {
-		snprintf(message, size, "the broker at %s broke off: %s", client_socket(), strerror(-error));
+		snprintf(message, size, "%s at %s broke off: %s", server->name, server->path, strerror(-error));
 		return error == -EMSGSIZE ? KEYFOB_EINVAL : KEYFOB_EBROKER;
 	}
 	return client_read_reply(reply, r, message, size);

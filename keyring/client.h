@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One request to the broker, and its reply. A connection per request: it would outlive a change of uid. */
+/* One request to the broker, or to another of keyfob's servers, and its reply. A connection per request: it would outlive a change of uid. */
 #ifndef KEYFOB_CLIENT_H
 #define KEYFOB_CLIENT_H
 
@@ -22,6 +22,13 @@ void client_set_socket(const char *path);
  */
 int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r, char *message,
 	size_t size);
+
+/* The same for another server than the broker: name is what messages call it ("the verifier"). */
+struct client_server {
+	const char *name, *path;
+};
+int client_ask(const struct client_server *server, uint8_t opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply,
+	struct reader *r, char *message, size_t size);
 
 /* Read the head of a reply frame. Returns as client_call() does. */
 int client_read_reply(const struct buffer *reply, struct reader *r, char *message, size_t size);

@@ -55,6 +55,13 @@ enum keyfob_kind {
 	KEYFOB_KIND_DEFAULT, /* the module's own */
 	KEYFOB_KIND_ACCESS,
 	KEYFOB_KIND_ID,
+	/*
+	 * No token but a public document of at most 256 KiB. The reply's token
+	 * is the document (NULL with class OK: the one asked about by an ETag
+	 * is still current), code its ETag, refresh as for a token. No
+	 * credential can be configured with a module of this kind.
+	 */
+	KEYFOB_KIND_DOCUMENT,
 };
 
 /* How an attempt ended. It decides what the broker does next. */

@@ -23,8 +23,8 @@ TEST_NAME=$(basename "$0" .sh)
 DIR=$(mktemp -d "/var/lib/keyfob-test.$TEST_NAME.XXXXXX") && chmod 0755 "$DIR"
 mkdir -m 0755 "$DIR/etc" "$DIR/etc/conf.d" "$DIR/run" "$DIR/out"
 CONFIG=$DIR/etc/keyfob.conf LOG=$DIR/out/keyfobd.log
-export KEYFOB_SOCKET=$DIR/run/keyfob.sock
-USERS="" GROUPS_MADE="" PIDS="" BROKER="" EMULATOR="" COUNT=0 FAILED=0
+export KEYFOB_SOCKET=$DIR/run/keyfob.sock KEYFOB_VERIFY_SOCKET=$DIR/run/verify.sock
+USERS="" GROUPS_MADE="" PIDS="" BROKER="" VERIFIER="" EMULATOR="" COUNT=0 FAILED=0
 
 # --- TAP ------------------------------------------------------------------------
 
@@ -106,6 +106,7 @@ as() {
 	local user=$1
 	shift
 	setpriv --reuid="$user" --regid="$user" --init-groups --reset-env env "PATH=$PATH" "KEYFOB_SOCKET=$KEYFOB_SOCKET" \
+		"KEYFOB_VERIFY_SOCKET=$KEYFOB_VERIFY_SOCKET" \
 		"LD_LIBRARY_PATH=$LD_LIBRARY_PATH" "HELPERS=$HELPERS" LC_ALL=C.UTF-8 \
 		keyctl session - sh -c 'exec "$@" 2>&3 3>&-' sh "$@" 3>&2 2>/dev/null
 }
@@ -163,6 +164,23 @@ stop_broker() {
 }
 logged() {
 	grep -qE -- "$1" "$LOG"
+}
+
+# --- verifier -----------------------------------------------------------------------
+
+# start_verifier: of the same configuration; the broker, which fetches its key sets, comes first
+start_verifier() {
+	[ -d "$DIR/state" ] || install -d -m 0700 -o keyfob-verify "$DIR/state"
+	keyfob-verifyd --config "$CONFIG" --socket "$KEYFOB_VERIFY_SOCKET" --broker "$KEYFOB_SOCKET" --state "$DIR/state" \
+		--log debug "$@" >>"$LOG" 2>&1 &
+	VERIFIER=$!
+	PIDS="$PIDS $VERIFIER"
+	until_true 10 keyfob jwks list || { echo "Bail out! the verifier does not start"; sed 's/^/# /' "$LOG"; exit 1; }
+}
+stop_verifier() {
+	kill -"${1:-TERM}" "$VERIFIER" 2>/dev/null
+	wait "$VERIFIER" 2>/dev/null || true
+	VERIFIER=""
 }
 
 # --- the end --------------------------------------------------------------------------

@@ -115,7 +115,7 @@ is "the token stays" "$(as "$alice" keyfob get good)" "$token"
 # --- two on one socket -----------------------------------------------------------------------------
 start_broker
 exits "a second broker on the same socket is refused" 1 keyfobd --config "$CONFIG" --socket "$KEYFOB_SOCKET"
-like "in words" "$ERR" 'keyfob.sock: another keyfobd serves there'
+like "in words" "$ERR" 'keyfob.sock: another one serves there'
 like "and the first goes on" "$(keyfob status --json good)" '"state":"valid"'
 stop_broker
 

@@ -3,7 +3,7 @@
  * What keyfobd and its launcher can still do once they are confined. Each
  * test confines a child of its own.
  *
- * links: broker/confine broker/sandbox
+ * links: broker/confine common/sandbox
  * libs: libseccomp libkeyutils
  */
 #include <errno.h>

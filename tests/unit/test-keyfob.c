@@ -173,7 +173,7 @@ static void test_socket_malformed(void **state)
 	fake_token("token", 5, LATER);
 	fake.reply.data[0] = WIRE_VERSION + 1;
 	assert_int_equal(keyfob_get(kf, NAME, &token), KEYFOB_EBROKER);
-	check_message(kf, "the broker's answer is malformed: do client and broker have one version?");
+	check_message(kf, "the answer is malformed: do client and server have one version?");
 	for (size_t cut = 1; cut < 2 + 4 + 5 + 8; cut++) {
 		fake_token("token", 5, LATER);
 		fake.reply.length = cut;

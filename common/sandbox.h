@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a fetch may still do once its sandbox is up, and the two building
- * blocks (Landlock, seccomp) that confine.c shares.
+ * Building blocks with which a process gives up what it does not need:
+ * Landlock for files, seccomp for system calls.
  *
  * The reason texts: on failure they say what went wrong. On success they are
  * empty, or a note that this kernel gives less protection than asked for.
@@ -11,17 +11,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-
-#include "modules/module.h"
-
-/*
- * Take from this process, for good, all that a fetch of this kind does not
- * need. module_dir and the NULL-terminated list of paths (NULL: none) stay
- * readable as far as file permissions allow; paths that do not exist are
- * passed over. To be called before any thread is made.
- * Returns 0 or a negative errno; the process must then not go on.
- */
-int sandbox_enter(enum keyfob_sandbox kind, const char *module_dir, const char *const *readable, char *why, size_t why_size);
 
 /* What a path and all below it may be used for. */
 enum sandbox_access {
@@ -49,6 +38,11 @@ int sandbox_allow(void *filter, const int *calls);
 #define SANDBOX_END (-1)
 /* Let one call through if its argument, masked, has this value. */
 int sandbox_allow_if(void *filter, int call, unsigned int argument, uint64_t mask, uint64_t value);
+
+/* An argument, masked, has this value: a struct scmp_arg_cmp. */
+#define SANDBOX_IS(argument, mask, value) ((struct scmp_arg_cmp){ (argument), SCMP_CMP_MASKED_EQ, (mask), (value) })
+#define SANDBOX_WHOLE 0xffffffffu /* an int: the kernel ignores what stands above it in the register */
+#define SANDBOX_NEW_NAMESPACES (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP)
 
 /* Dumpable off, no core file, no gain of rights through exec. Returns 0 or a negative errno. */
 int sandbox_seal(void);

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common/service.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+
+#define FIRST_INHERITED_FD 3
+#define RUN_DIRECTORY "/run/keyfob"
+
+static int notify_fd = -1;
+
+void service_open(void)
+{
+	const char *path = secure_getenv("NOTIFY_SOCKET");
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t length;
+
+	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(address.sun_path))
+		return;
+	length = strlen(path);
+	memcpy(address.sun_path, path, length);
+	if (path[0] == '@')
+		address.sun_path[0] = 0;
+	notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (notify_fd >= 0 &&
+		connect(notify_fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0) {
+		close(notify_fd);
+		notify_fd = -1;
+	}
+}
+
+static void say(const char *text)
+{
+	if (notify_fd >= 0)
+		send(notify_fd, text, strlen(text), MSG_NOSIGNAL);
+}
+
+void service_ready(void)
+{
+	say("READY=1");
+}
+
+void service_reloading(void)
+{
+	char text[64];
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRId64, (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	say(text);
+}
+
+void service_stopping(void)
+{
+	say("STOPPING=1");
+}
+
+static int inherited_socket(const char *path)
+{
+	const char *pid = secure_getenv("LISTEN_PID"), *count = secure_getenv("LISTEN_FDS");
+	struct sockaddr_un address;
+	socklen_t length;
+
+	if (!pid || !count || strtol(pid, NULL, 10) != getpid())
+		return -1;
+	for (int fd = FIRST_INHERITED_FD; fd < FIRST_INHERITED_FD + atoi(count); fd++) {
+		length = sizeof(address);
+		memset(&address, 0, sizeof(address));
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		if (getsockname(fd, (struct sockaddr *)&address, &length) == 0 && address.sun_family == AF_UNIX &&
+			strncmp(address.sun_path, path, sizeof(address.sun_path)) == 0) {
+			fcntl(fd, F_SETFL, O_NONBLOCK);
+			return fd;
+		}
+	}
+	return -1;
+}
+
+/* Clients believe whoever listens there to be the broker, so nobody else may be able to put a socket there. */
+static bool check_socket_directory(const char *path)
+{
+	char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	struct stat st;
+	const char *directory;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	directory = dirname(copy);
+	if (strcmp(directory, RUN_DIRECTORY) == 0 && mkdir(RUN_DIRECTORY, 0755) < 0 && errno != EEXIST)
+		log_error("%s: %s", RUN_DIRECTORY, strerror(errno));
+	if (stat(directory, &st) < 0) {
+		log_error("%s: %s", directory, strerror(errno));
+		return false;
+	}
+	if (st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH)) {
+		log_error("%s: must be owned by root and not writable by group or others", directory);
+		return false;
+	}
+	return true;
+}
+
+/* A socket that nobody listens on is what a killed broker left behind. */
+static bool is_stale(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	bool stale = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
+
+	if (fd >= 0)
+		close(fd);
+	return stale;
+}
+
+static int bind_at(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd, bound;
+	mode_t mask;
+
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		log_error("%s: a socket's path has at most %zu bytes", path, sizeof(address.sun_path) - 1);
+		return -1;
+	}
+	strcpy(address.sun_path, path);
+	if (!check_socket_directory(path))
+		return -1;
+	if (is_stale(&address))
+		unlink(path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mask = umask(0111);
+	bound = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&address, sizeof(address));
+	umask(mask);
+	if (bound < 0 || listen(fd, SOMAXCONN) < 0) {
+		log_error("%s: %s", path, errno == EADDRINUSE ? "another one serves there" : strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+int service_listen(const char *path)
+{
+	int fd = inherited_socket(path);
+
+	return fd >= 0 ? fd : bind_at(path);
+}

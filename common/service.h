@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a daemon has in common with the next: a socket to listen on, and what
+ * systemd is told and gives, by its plain protocols (sd_notify(3),
+ * sd_listen_fds(3)) and without its library. Without systemd the latter does
+ * nothing.
+ */
+#ifndef KEYFOB_SERVICE_H
+#define KEYFOB_SERVICE_H
+
+/* Connect to the notification socket, before the right to do so is given up. */
+void service_open(void);
+void service_ready(void);
+void service_reloading(void);
+void service_stopping(void);
+
+/*
+ * A listening AF_UNIX SOCK_SEQPACKET socket at path, mode 0666, non-blocking:
+ * the one handed over at start (socket activation), else a new one, for which
+ * the directory must be the caller's own and not writable by others.
+ * Returns -1 with a line in the log.
+ */
+int service_listen(const char *path);
+
+#endif
