@@ -46,6 +46,7 @@ struct emu_fault {
 	long size;
 	long token_bytes;
 	long lifetime;
+	long clock; /* seconds that this cloud's clock is ahead */
 	long truncate;
 	long html;
 	long opaque;
@@ -223,6 +224,8 @@ const struct emu_token *emu_token_get(struct emu_exchange *x, const struct emu_w
 const struct emu_token *emu_token_find(const struct emu *emu, const char *text);
 /* Forget all: what is asked for next is new. */
 void emu_tokens_clear(struct emu *emu);
+/* Seconds it still lives, by this cloud's clock. */
+json_int_t emu_token_left(const struct emu_exchange *x, const struct emu_token *token);
 /*
  * A token reply with its expiry: adds expires_in, and expires_on where that is
  * wanted as well, in the form that the fault asks for. Takes the reference.

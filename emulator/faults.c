@@ -40,6 +40,7 @@ static const struct parameter {
 	NUMBER(opaque, 0, 1),
 	NUMBER(newline, 0, 1),
 	NUMBER(lifetime, -315360000, 315360000),
+	NUMBER(clock, -86400, 86400),
 	TEXT(issuer),
 	TEXT(alg),
 	NUMBER(enforce, 0, 1),

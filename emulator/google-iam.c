@@ -273,7 +273,7 @@ static void exchange(struct emu_exchange *x, const char *audience, const char *s
 		emu_reply_token(x,
 			json_pack("{s:s, s:s, s:s}", "access_token", token->text, "issued_token_type", TYPE "access_token", "token_type",
 				"Bearer"),
-			json_integer((json_int_t)(token->expires - time(NULL))), NULL);
+			json_integer(emu_token_left(x, token)), NULL);
 	else
 		sts_refuse(x, HTTP_INTERNAL, "internal_failure", "out of memory");
 	free(key);

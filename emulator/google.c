@@ -217,7 +217,7 @@ static void hand_out(struct emu_exchange *x, const json_t *claims)
 		emu_reply_json(x, HTTP_OK, json_pack("{s:s}", "id_token", token->text));
 	else
 		emu_reply_token(x, json_pack("{s:s, s:s}", "access_token", token->text, "token_type", "Bearer"),
-			json_integer((json_int_t)(token->expires - time(NULL))), NULL);
+			json_integer(emu_token_left(x, token)), NULL);
 	json_decref(wish.claims);
 	free(key);
 }

@@ -134,7 +134,7 @@ void emu_imds_hand_out(struct emu_exchange *x, const char *resource, const struc
 	json_object_set_new(reply, "not_before", emu_number_text(token->issued));
 	if (echo && id->kind)
 		json_object_set_new(reply, id->kind, json_string(id->value));
-	emu_reply_token(x, reply, emu_number_text(token->expires - time(NULL)), emu_number_text(token->expires));
+	emu_reply_token(x, reply, emu_number_text(emu_token_left(x, token)), emu_number_text(token->expires));
 }
 
 void emu_imds(struct emu_exchange *x)

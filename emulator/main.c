@@ -56,7 +56,7 @@ static const char help[] = "Usage: " NAME " [--listen ADDR:PORT] [--port-file FI
 			   "  count=N            for the next N requests; until cleared without it\n"
 			   "  status=N retry_after=TEXT body=TEXT html=1 redirect=URL size=BYTES    another reply\n"
 			   "  delay_ms=N drip_ms=N truncate=1 flavor=0|NAME    the same reply, badly delivered\n"
-			   "  expires=JSON|absent opaque=1 token_bytes=N lifetime=S issuer=URL alg=RS256|ES256 newline=1\n"
+			   "  expires=JSON|absent opaque=1 token_bytes=N lifetime=S clock=S issuer=URL alg=RS256|ES256 newline=1\n"
 			   "                     another token\n"
 			   "  enforce=1          429 above 20 requests a second or 5 at once (imds)\n"
 			   "  spelling=number|linux|windows    of expires_on (appservice)\n"

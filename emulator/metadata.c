@@ -112,7 +112,7 @@ static void access_token(struct emu_exchange *x, const struct account *account)
 		token = emu_token_get(x, &wish);
 	if (token)
 		emu_reply_token(x, json_pack("{s:s, s:s}", "access_token", token->text, "token_type", "Bearer"),
-			json_integer((json_int_t)(token->expires - time(NULL))), NULL);
+			json_integer(emu_token_left(x, token)), NULL);
 	else
 		fail(x, HTTP_INTERNAL, "out of memory\n");
 	free(key);

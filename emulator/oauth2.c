@@ -298,7 +298,7 @@ static void hand_out(struct emu_exchange *x, const struct emu_client *client)
 		token = emu_token_get(x, &wish);
 	if (token)
 		emu_reply_token(x, json_pack("{s:s, s:s}", "access_token", token->text, "token_type", "Bearer"),
-			json_integer((json_int_t)(token->expires - time(NULL))), NULL);
+			json_integer(emu_token_left(x, token)), NULL);
 	else
 		fail(x, HTTP_BADREQUEST, "invalid_request", "A parameter is not valid UTF-8 text");
 	json_decref(wish.claims);

@@ -36,19 +36,19 @@ static char *full_key(const struct emu_exchange *x, const struct emu_wish *wish)
 	const struct emu_fault *f = x->fault;
 	char *key;
 
-	if (asprintf(&key, "%d %ld %ld %s %s %s", wants_opaque(f), f->token_bytes, f->lifetime, f->alg ? f->alg : "",
+	if (asprintf(&key, "%d %ld %ld %ld %s %s %s", wants_opaque(f), f->token_bytes, f->lifetime, f->clock, f->alg ? f->alg : "",
 		    f->issuer ? f->issuer : "", wish->key) < 0)
 		return NULL;
 	return key;
 }
 
-static bool still_good(const struct emu_token *token, const struct emu_wish *wish)
+static bool still_good(const struct emu_exchange *x, const struct emu_token *token, const struct emu_wish *wish)
 {
 	double life = (double)(token->expires - token->issued), margin = (double)wish->margin, left;
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	left = (double)(token->expires - now.tv_sec) - (double)now.tv_nsec / 1e9;
+	left = (double)(token->expires - x->fault->clock - now.tv_sec) - (double)now.tv_nsec / 1e9;
 	return left > (margin < life / 2 ? margin : life / 2) && left <= life;
 }
 
@@ -130,7 +130,7 @@ static struct emu_token *make(struct emu_exchange *x, const struct emu_wish *wis
 
 	if (!token)
 		return NULL;
-	token->issued = time(NULL);
+	token->issued = time(NULL) + x->fault->clock;
 	token->expires = token->issued + life;
 	if (!wish->claims || wants_opaque(x->fault))
 		token->text = make_opaque(x, wish->prefix);
@@ -153,7 +153,7 @@ const struct emu_token *emu_token_get(struct emu_exchange *x, const struct emu_w
 	char *key = full_key(x, wish);
 	struct emu_token *token = key ? find(x->emu, key) : NULL;
 
-	if (token && still_good(token, wish)) {
+	if (token && still_good(x, token, wish)) {
 		free(key);
 		return token;
 	}
@@ -163,6 +163,11 @@ const struct emu_token *emu_token_get(struct emu_exchange *x, const struct emu_w
 	if (!token)
 		free(key);
 	return token;
+}
+
+json_int_t emu_token_left(const struct emu_exchange *x, const struct emu_token *token)
+{
+	return (json_int_t)(token->expires - x->fault->clock - time(NULL));
 }
 
 void emu_reply_token(struct emu_exchange *x, json_t *json, json_t *expires_in, json_t *expires_on)

@@ -45,12 +45,17 @@ static void free_key_file(struct key_file *file)
 static bool check_type(const json_t *object, struct keyfob_reply *reply)
 {
 	const char *type = json_reply_text(object, "type");
-	bool external = type && strcmp(type, "external_account") == 0;
+	const char *hint = "";
 
 	if (type && strcmp(type, "service_account") == 0)
 		return true;
-	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "key_file= is of type %.64s, not service_account%s", type ? type : "(none)",
-		external ? "; use source=external_account with config_file=" : "");
+	if (type && strcmp(type, "external_account") == 0)
+		hint = "; use source=external_account with config_file=";
+	else if (type && strcmp(type, "impersonated_service_account") == 0)
+		hint = "; use source=impersonate with target=, the account in its service_account_impersonation_url";
+	else if (type && strcmp(type, "authorized_user") == 0)
+		hint = "; that is a person's login, which no host can keep: make a service account for it";
+	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "key_file= is of type %.64s, not service_account%s", type ? type : "(none)", hint);
 	return false;
 }
 

@@ -23,6 +23,24 @@ static time_t renewal(const struct expiry_claims *claims, time_t changed, time_t
 	return refresh > now ? refresh : now + KUBELET_SYNC;
 }
 
+/* The audience is the volume's to choose, so resource only says what is wanted. What was cut cannot be judged. */
+static bool is_for(const struct expiry_claims *claims, const char *resource)
+{
+	size_t length = strlen(resource);
+
+	if (!length || strlen(claims->audience) + 1 == sizeof(claims->audience))
+		return true;
+	for (const char *at = claims->audience;; at += 2) {
+		const char *end = strstr(at, ", ");
+
+		if ((end ? (size_t)(end - at) : strlen(at)) == length && memcmp(at, resource, length) == 0)
+			return true;
+		if (!end)
+			return false;
+		at = end;
+	}
+}
+
 static void obtain(const struct keyfob_request *request, struct keyfob_reply *reply)
 {
 	const char *path = keyfob_setting(request, "path", DEFAULT_PATH);
@@ -43,6 +61,10 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT,
 			"the token in %.500s expired %lld s ago; is the kubelet running, and the pod not being deleted?", path,
 			(long long)(now - claims.expires));
+	else if (!is_for(&claims, request->resource))
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
+			"the token in %.300s is for %.256s, not for the resource %.256s; set audience in the pod's serviceAccountToken",
+			path, claims.audience[0] ? claims.audience : "nobody", request->resource);
 	else if (json_reply_token(reply, (const char *)content.data, content.length))
 		reply->refresh = renewal(&claims, changed, now);
 out:
@@ -61,6 +83,7 @@ KEYFOB_MODULE = {
 	.kind = KEYFOB_KIND_ACCESS,
 	.example = "# in the pod: a volume with serviceAccountToken {audience: orders-db, path: token}\n"
 		   "[credential orders]\n"
+		   "resource = orders-db\n"
 		   "provider = k8s path=/var/run/secrets/orders/token\n"
 		   "allow    = user:orders\n",
 	.options = options,

@@ -128,7 +128,7 @@ help_is_whole()
 {
 	local word
 	for word in path count status retry_after body html redirect size delay_ms drip_ms truncate flavor expires \
-			opaque token_bytes lifetime issuer alg newline enforce; do
+			opaque token_bytes lifetime clock issuer alg newline enforce; do
 		"$emulator" --help | grep -q "\b$word=" || { echo "not in --help: $word"; return 1; }
 	done
 }

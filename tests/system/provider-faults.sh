@@ -44,7 +44,7 @@ cloud 429 'status=429&retry_after=120'
 cloud later 'status=429&retry_after=2&count=1'
 cloud blip 'status=500&count=1'
 cloud slow 'delay_ms=60000'
-cloud drip 'drip_ms=50'
+cloud drip 'drip_ms=1000' # a byte a second
 cloud garbage 'body=%01%ff%1b%5B31m%7B%22access_token%22:'
 cloud huge 'size=2097152'
 cloud redirect "redirect=$TRAP/latest"
@@ -64,6 +64,9 @@ cloud date 'opaque=1&expires=%222099-01-01T00:00:00Z%22'
 cloud large 'token_bytes=40000'
 cloud fitting 'token_bytes=32000'
 cloud newline 'newline=1'
+cloud ahead 'clock=600'
+cloud behind 'clock=-600'
+cloud gone 'clock=-600&lifetime=300'
 cloud good
 cloud short '' --lifetime 12
 clouds_ready
@@ -238,6 +241,8 @@ gives gcp-flavour 8 'gcp: the answer \(200\) lacks Metadata-Flavor: Google' 1 6
 gives gcp-flavourless 8 'gcp: the answer \(200\) lacks Metadata-Flavor: Google' 1 6
 gives gcp-expired 5 'gcp: the token expired at [0-9]+ and it is [0-9]+ now' 1 1
 gives gcp-endless 8 'gcp: the metadata server answered 200, but with no JWT' 3 6
+gives azure-gone 5 "azure: the token expired at [0-9]+ and it is [0-9]+ now: an old one, or this host's clock is wrong" 1 1
+gives gcp-gone 5 "gcp: the token expired at [0-9]+ and it is [0-9]+ now: an old one, or this host's clock is wrong" 1 1
 gives gcp-large 5 'gcp: the token has [0-9]+ bytes, more than the 32767 a key can hold' 1 1
 
 like "Retry-After is told to the user" "$(cat "$DIR/out/azure-429.err")" 'try again in 1[0-9][0-9] s'
@@ -267,8 +272,17 @@ served azure-date 1 1
 served azure-fitting 1 1
 served gcp-fitting 1 1
 served gcp-newline 1 1
+# A clock ten minutes off, either way: what still lives is served, and never longer than both say.
+served azure-ahead 1 1
+served azure-behind 1 1
+served gcp-ahead 1 1
+served gcp-behind 1 1
 left=$(($(expires azure-ttl) - $(date +%s)))
 if [ "$left" -gt 480 ] && [ "$left" -le 600 ]; then pass "ttl= is the life of a token without expiry"; else fail "ttl= is the life" "$left"; fi
+for name in azure-behind:85800 gcp-behind:3000; do
+	left=$(($(expires "${name%:*}") - $(date +%s)))
+	if [ "$left" -gt $((${name#*:} - 120)) ] && [ "$left" -le "${name#*:}" ]; then pass "${name%:*}: its own words count"; else fail "${name%:*}: its own words count" "$left"; fi
+done
 is "an expiry written as a date" "$(expires azure-date)" 4070908800
 exits "32,000 bytes: over the keyring too" 0 as "$alice" sh -c "keyctl get_persistent @s >/dev/null; keyctl pipe %user:keyfob:azure-fitting | cmp - '$DIR/out/azure-fitting'"
 

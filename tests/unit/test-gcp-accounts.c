@@ -214,6 +214,8 @@ static void test_key_files(void **state)
 	check_key_file("{", "ends too early");
 	check_key_file("{}", "of type (none)");
 	check_key_file(key_json(rsa_pem, "{\"type\":\"external_account\"}"), "use source=external_account");
+	check_key_file(key_json(rsa_pem, "{\"type\":\"impersonated_service_account\"}"), "use source=impersonate");
+	check_key_file(key_json(rsa_pem, "{\"type\":\"authorized_user\"}"), "a person's login");
 	check_key_file(key_json(rsa_pem, "{\"type\":\"authorized_user\"}"), "authorized_user, not service_account");
 	check_key_file(key_json(rsa_pem, "{\"client_email\":\"\"}"), "lacks client_email");
 	check_key_file(key_json(rsa_pem, "{\"private_key\":7}"), "lacks private_key");

@@ -39,16 +39,21 @@ static void put(const char *text)
 	close(fd);
 }
 
-static void read_claims(struct call *c, const char *claims)
+static void read_claims_for(struct call *c, const char *claims, const char *resource)
 {
 	char *encoded = encode(claims), text[1024];
 
 	snprintf(text, sizeof(text), "eyJhbGciOiJSUzI1NiJ9.%s.c2lnbmF0dXJl\n", encoded);
 	put(text);
 	free(encoded);
-	call_init(c, KEYFOB_KIND_ACCESS, "");
+	call_init(c, KEYFOB_KIND_ACCESS, resource);
 	call_set(c, "path", path);
 	call_obtain(c);
+}
+
+static void read_claims(struct call *c, const char *claims)
+{
+	read_claims_for(c, claims, "");
 }
 
 /* issued and expires count from now, and so does refresh; the clock may tick on meanwhile. */
@@ -117,12 +122,42 @@ static void test_failures(void **state)
 	check_bad(&c, KEYFOB_CLASS_UNAVAILABLE, "not there");
 }
 
+static void check_audience(const char *audience, const char *resource, bool good)
+{
+	char claims[200];
+	struct call c;
+
+	snprintf(claims, sizeof(claims), "{\"exp\":%ld,\"aud\":%s}", (long)time(NULL) + 1000, audience);
+	read_claims_for(&c, claims, resource);
+	if (good) {
+		assert_int_equal(c.reply.class, KEYFOB_CLASS_OK);
+	} else {
+		check_bad(&c, KEYFOB_CLASS_CONFIG, "not for the resource");
+		assert_non_null(strstr(c.reply.text, resource));
+	}
+	call_free(&c);
+}
+
+static void test_audience(void **state)
+{
+	(void)state;
+	check_audience("\"orders-db\"", "orders-db", true);
+	check_audience("[\"a\",\"orders-db\"]", "orders-db", true);
+	check_audience("[\"orders-db\",\"a\"]", "orders-db", true);
+	check_audience("\"anything\"", "", true);
+	check_audience("\"orders-db2\"", "orders-db", false);
+	check_audience("\"orders\"", "orders-db", false);
+	check_audience("[\"a\",\"b\"]", "orders-db", false);
+	check_audience("[]", "orders-db", false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refresh),
 		cmocka_unit_test(test_no_issue_time),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_audience),
 	};
 	int failed;
 
