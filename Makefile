@@ -32,16 +32,17 @@ endif
 
 common_objs  := buffer wire log
 lookup_objs  := keyring/keyctl keyring/lookup keyring/client keyring/keyfob
-fetch_objs   := broker/keyfob-fetch broker/fetch-sandbox common/sandbox modules/expiry common/buffer common/wire
-broker_objs  := $(patsubst %.c,%,$(filter-out broker/keyfob-fetch.c broker/fetch-sandbox.c broker/keyfob-request-key.c,$(wildcard broker/*.c))) \
-                keyring/keyctl keyring/store $(wildcard verify/federation.c) common/buffer common/wire common/log common/config common/sandbox common/service
+fetch_objs   := broker/keyfob-fetch $(patsubst %.c,%,$(wildcard broker/fetch-*.c)) common/sandbox modules/expiry common/buffer common/wire
+broker_objs  := $(patsubst %.c,%,$(filter-out broker/keyfob-fetch.c broker/fetch-%.c broker/keyfob-request-key.c,$(wildcard broker/*.c))) \
+                keyring/keyctl keyring/store keyring/store-copy $(patsubst %.c,%,$(wildcard verify/federation*.c)) common/buffer common/wire common/log common/config common/sandbox common/service
 # keyfob-admin has the verbs that read configuration or JSON: keyfob itself starts faster without those libraries.
 admin_only   := $(filter cli/admin%,$(patsubst %.c,%,$(wildcard cli/*.c)))
-cli_shared   := cli/args cli/output cli/tool keyring/keyctl keyring/lookup keyring/client keyring/keyfob common/buffer common/wire common/log
-cli_objs     := $(filter-out $(admin_only),$(patsubst %.c,%,$(wildcard cli/*.c))) verify/jwt $(cli_shared)
-admin_objs   := $(admin_only) $(cli_shared) verify/federation verify/jwt verify/reason common/config
+cli_shared   := cli/args cli/verbs cli/output cli/json cli/tool cli/reload keyring/keyctl keyring/lookup keyring/client keyring/keyfob common/buffer common/wire common/log
+cli_objs     := $(filter-out $(admin_only),$(patsubst %.c,%,$(wildcard cli/*.c))) $(cli_shared)
+admin_objs   := $(admin_only) $(cli_shared) common/config \
+                $(patsubst %.c,%,$(wildcard verify/federation*.c verify/claims.c verify/verdict.c verify/jw*.c verify/json.c verify/reason.c))
 verify_objs  := $(patsubst %.c,%,$(wildcard verify/*.c)) keyring/client keyring/keyctl common/buffer common/wire common/log common/config common/sandbox common/service
-pam_objs     := $(patsubst %.c,%,$(wildcard pam/*.c)) keyring/keyctl keyring/lookup keyring/client common/buffer common/wire
+pam_objs     := $(patsubst %.c,%,$(wildcard pam/*.c)) keyring/keyctl keyring/client common/buffer common/wire
 emulator_objs:= $(patsubst %.c,%,$(wildcard emulator/*.c))
 module_names := azure gcp callback-exec oauth2 file k8s jwks
 module_names := $(filter $(module_names),$(basename $(notdir $(wildcard modules/*.c))))
@@ -93,10 +94,10 @@ $(O)/bin/keyfobd: $(call obj,$(broker_objs))
 	$(link) -pie -pthread -o $@ $^ $(call pc,ini_config libevent_core libkeyutils libseccomp)
 
 $(O)/bin/keyfob: $(call obj,$(cli_objs))
-	$(link) -pie -pthread -o $@ $^ $(call pc,jansson libkeyutils)
+	$(link) -pie -pthread -o $@ $^ $(call pc,libkeyutils)
 
 $(O)/bin/keyfob-admin: $(call obj,$(admin_objs))
-	$(link) -pie -pthread -o $@ $^ $(call pc,ini_config jansson libkeyutils)
+	$(link) -pie -pthread -o $@ $^ $(call pc,ini_config libcrypto jansson libkeyutils)
 
 $(O)/bin/keyfob-verifyd: $(call obj,$(verify_objs))
 	$(link) -pie -pthread -o $@ $^ $(call pc,ini_config libevent_core libcrypto jansson libkeyutils libseccomp)
@@ -116,6 +117,7 @@ $(O)/lib/keyfob/modules/azure.so $(O)/lib/keyfob/modules/gcp.so $(O)/lib/keyfob/
 $(O)/lib/keyfob/modules/azure.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
 $(O)/lib/keyfob/modules/k8s.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
 $(O)/lib/keyfob/modules/jwks.so: $(call obj,modules/http)
+$(O)/lib/keyfob/modules/jwks.so $(O)/lib/keyfob/modules/oauth2.so: $(call obj,modules/discovery)
 $(O)/lib/keyfob/modules/file.so: $(call obj,$(basename $(wildcard modules/token-file.c)))
 $(O)/lib/keyfob/modules/callback-exec.so: $(call obj,modules/exec-output modules/exec-input)
 

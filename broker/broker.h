@@ -24,6 +24,7 @@ struct broker;
 struct credential;
 struct conn;
 struct fetch;
+struct keyset;
 
 /* What the broker knows of one user, whatever the credential. */
 struct user {
@@ -78,7 +79,7 @@ struct broker {
 	const char *config_path, *socket_path;
 	char config_dir[4096], fetch_path[4096], module_dir[4096];
 	int launcher;
-	uid_t fetch_uid;
+	uid_t fetch_uid, verify_uid; /* the latter (uid_t)-1 where there is no such user */
 	struct policy *policy;
 	struct store store;
 	struct credential **credentials; /* by name */
@@ -86,6 +87,7 @@ struct broker {
 	struct user *users; /* by uid */
 	size_t user_count;
 	struct conn *conns;
+	struct keyset *keysets; /* those that are being fetched */
 	int exit_code;
 };
 
@@ -137,7 +139,12 @@ bool reader_publish(struct credential *c, struct reader_state *reader, bool repa
 void readers_relink(struct broker *b);
 
 /* fetch.c: one attempt in a process of its own */
-/* done is called once, from the event loop, unless the fetch is cancelled. tell gets lines of the exchange; NULL: not wanted. */
+/*
+ * done is called once, from the event loop, unless the fetch is cancelled.
+ * Where the module gives documents, token is the document, and of length 0
+ * when the one that was known is still current. c and p must live until then.
+ * tell gets lines of the exchange; NULL: not wanted.
+ */
 typedef void (*fetch_done)(void *arg, const struct wire_result *result, const char *token, size_t length);
 typedef void (*fetch_tell)(void *arg, const char *line);
 struct fetch *fetch_start(
@@ -173,7 +180,7 @@ void schedule_arm(struct broker *b);
 void schedule_stop(void);
 
 /* serve.c: the request socket */
-enum conn_stage { CONN_NEW, CONN_IDLE, CONN_FETCH, CONN_PUBLISH };
+enum conn_stage { CONN_NEW, CONN_IDLE, CONN_FETCH, CONN_PUBLISH, CONN_KEYSET };
 struct conn {
 	struct conn *next, **previous;
 	struct conn *next_waiter;
@@ -191,16 +198,37 @@ struct conn {
 	const struct policy_credential *tried; /* valid while the fetch is: a reload ends it */
 	size_t provider; /* which of its lines */
 	struct buffer lines;
+	struct keyset *keyset; /* for which it waits */
+	struct conn *next_asker;
 };
 int serve_start(struct broker *b, int listener);
 /* The policy is a new one: end each try, which reads the old one, and the wait of whoever is not allowed any more. */
 void serve_reloaded(struct broker *b);
 void serve_stop(struct broker *b);
+void conn_close(struct conn *conn);
+/* The head of a reply; its fields follow. */
+void conn_reply_start(struct buffer *b);
 /* Answer and close. conn is gone afterwards. */
+void conn_reply_end(struct conn *conn, struct buffer *b);
 void conn_reply_token(struct conn *conn, struct credential *c);
 void conn_reply_error(struct conn *conn, int error, unsigned int retry, const char *format, ...) __attribute__((format(printf, 4, 5)));
 /* How long it may still wait, ms from now. */
 void conn_wait(struct conn *conn, enum conn_stage stage, int ms);
+
+/* requests.c: what may be asked */
+/* Answer the request of a frame, now or later. */
+void request_dispatch(struct conn *conn, const struct buffer *frame);
+bool request_may_have(const struct conn *conn, const struct credential *c);
+/* Whoever is refused in a loop does not fill the log. */
+bool request_may_log_denial(const struct conn *conn);
+
+/* keysets.c: the key sets of identity providers, fetched for the verifier and handed over as they are */
+void keyset_ask(struct conn *conn, struct reader *r);
+/* A connection that waited for one ends. */
+void keyset_leave(struct conn *conn);
+/* The policy is a new one: end the fetches for what is not configured as it was. */
+void keyset_reloaded(struct broker *b);
+
 /* status.c: fill in a status reply */
 void status_reply(struct broker *b, struct conn *conn, const char *name, const char *after, struct buffer *reply);
 

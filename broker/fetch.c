@@ -43,6 +43,7 @@ struct fetch {
 	int fd; /* -1 while it waits for its turn */
 	bool ready; /* its sandbox is up */
 	unsigned int lines; /* of the exchange */
+	struct buffer document; /* the parts that came, where the module gives documents */
 	struct event *readable, *deadline;
 };
 
@@ -73,19 +74,24 @@ static void release(struct fetch *f)
 		event_free(f->deadline);
 	if (f->fd >= 0)
 		close(f->fd);
+	buffer_free(&f->document);
 	free(f);
 }
 
 static void finish(struct fetch *f, const struct wire_result *result, const char *token, size_t length)
 {
+	struct buffer document = f->document;
 	fetch_done done = f->done;
 	void *arg = f->arg;
 
 	/* It has nothing more to say. One that is not its own master any more might stay, unseen and uncounted. */
 	if (f->fd >= 0)
 		launcher_kill(f->broker->launcher, f->id);
+	/* What is handed over may lie in it. */
+	buffer_init(&f->document, 0);
 	release(f);
 	done(arg, result, token, length);
+	buffer_free(&document);
 	begin_next();
 }
 
@@ -100,6 +106,16 @@ static void __attribute__((format(printf, 3, 4))) fail(struct fetch *f, enum key
 	finish(f, &result, NULL, 0);
 }
 
+static bool gives_document(const struct fetch *f)
+{
+	return f->provider->kind == KEYFOB_KIND_DOCUMENT;
+}
+
+static bool is_token(const struct wire_result *result, const char *token, size_t length)
+{
+	return length && !memchr(token, 0, length) && strspn(result->fingerprint, "0123456789abcdef") == 8;
+}
+
 /* What comes from the fetch comes from a process that read a stranger's bytes: all of it is checked again. */
 static void take_result(struct fetch *f, struct reader *r)
 {
@@ -107,23 +123,47 @@ static void take_result(struct fetch *f, struct reader *r)
 	const char *token;
 	size_t length;
 	uint64_t now = now_seconds();
-	char text[WIRE_TEXT_MAX];
+	char text[WIRE_TEXT_MAX], code[sizeof(result.code)];
+	bool ok;
 
-	if (!wire_get_result(r, &result, &token, &length) || (!f->ready && result.class == KEYFOB_CLASS_OK) ||
-		result.class > KEYFOB_CLASS_TRANSIENT ||
-		(result.class == KEYFOB_CLASS_OK &&
-			(length == 0 || memchr(token, 0, length) || strspn(result.fingerprint, "0123456789abcdef") != 8))) {
+	ok = wire_get_result(r, &result, &token, &length) && result.class <= KEYFOB_CLASS_TRANSIENT;
+	if (ok && result.class == KEYFOB_CLASS_OK)
+		ok = f->ready && (gives_document(f) ? length == 0 : is_token(&result, token, length));
+	if (!ok) {
 		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch sent a malformed result");
 		return;
 	}
-	if (result.class == KEYFOB_CLASS_OK && (result.expires <= now || result.expires > EXPIRES_MAX)) {
+	if (result.class == KEYFOB_CLASS_OK && gives_document(f)) {
+		if (result.refresh <= now || result.refresh > EXPIRES_MAX)
+			result.refresh = 0;
+		token = (const char *)f->document.data;
+		length = f->document.length;
+	} else if (result.class == KEYFOB_CLASS_OK && (result.expires <= now || result.expires > EXPIRES_MAX)) {
 		fail(f, KEYFOB_CLASS_TRANSIENT, "the token's expiry makes no sense (%" PRIu64 "): is this host's clock right?",
 			result.expires);
 		return;
 	}
 	memcpy(text, result.text, sizeof(text));
 	log_escape(text, result.text, sizeof(result.text));
+	memcpy(code, result.code, sizeof(code));
+	log_escape(code, result.code, sizeof(result.code));
 	finish(f, &result, token, length);
+}
+
+/* Returns false when the fetch is gone. */
+static bool take_part(struct fetch *f, struct reader *r)
+{
+	size_t length;
+	const uint8_t *part = reader_string(r, &length);
+
+	if (gives_document(f) && f->ready && reader_done(r) && length) {
+		if (buffer_put(&f->document, part, length))
+			return true;
+		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch sent more than the %u bytes that are taken", WIRE_KEYSET_MAX);
+	} else {
+		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch sent a part of a document that nobody asked for");
+	}
+	return false;
 }
 
 /* Another credential's token, by a pipe: it has room for the largest. Returns 0 or a negative errno. */
@@ -189,6 +229,8 @@ static bool take_frame(struct fetch *f, const struct buffer *frame)
 		if (!r.failed && f->tell)
 			f->tell(f->arg, log_escape(line, escaped, sizeof(escaped)));
 		return true;
+	case WIRE_FETCH_DATA:
+		return take_part(f, &r);
 	case WIRE_FETCH_RESULT:
 		take_result(f, &r);
 		return false;
@@ -465,6 +507,7 @@ struct fetch *fetch_start(
 
 	if (!f)
 		return NULL;
+	buffer_init(&f->document, WIRE_KEYSET_MAX);
 	f->broker = b;
 	f->credential = c;
 	f->provider = p;

@@ -13,9 +13,7 @@
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
-#include <sha2.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +21,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "broker/fetch-reply.h"
 #include "broker/fetch-sandbox.h"
 #include "common/buffer.h"
 #include "common/wire.h"
-#include "modules/expiry.h"
 #include "modules/module.h"
 
 #define SETTINGS_MAX 64
@@ -34,7 +32,6 @@
 #define TIMEOUT_MAX 3600
 #define LINES_MAX 200
 #define LINE_MAX_BYTES 1000
-#define LAST_SECOND 253402300799 /* of the year 9999 */
 
 struct fetch {
 	unsigned int flags, ttl;
@@ -48,25 +45,6 @@ struct fetch {
 };
 
 static int channel = -1;
-
-/* One line of printable ASCII, whatever came from outside. */
-static void printable(char *text)
-{
-	for (; *text; text++)
-		if (*text < 0x20 || *text > 0x7e)
-			*text = '?';
-}
-
-static void __attribute__((format(printf, 3, 4))) fail(struct wire_result *result, enum keyfob_class class, const char *format, ...)
-{
-	va_list args;
-
-	result->class = (uint8_t) class;
-	va_start(args, format);
-	vsnprintf(result->text, sizeof(result->text), format, args);
-	va_end(args);
-	printable(result->text);
-}
 
 /* --- modules --- */
 
@@ -103,7 +81,7 @@ static bool trusted(const char *path, struct wire_result *result)
 	else if (st.st_mode & (S_IWGRP | S_IWOTH))
 		fault = "writable by group or others";
 	if (fault)
-		fail(result, KEYFOB_CLASS_CONFIG, "%s: %s", path, fault);
+		fetch_fail(result, KEYFOB_CLASS_CONFIG, "%s: %s", path, fault);
 	return !fault;
 }
 
@@ -114,12 +92,12 @@ static const struct keyfob_module *load(const char *directory, const char *name,
 	void *library;
 
 	if (!wire_name_valid(name)) {
-		fail(result, KEYFOB_CLASS_CONFIG, "not a module's name: %s", name);
+		fetch_fail(result, KEYFOB_CLASS_CONFIG, "not a module's name: %s", name);
 		return NULL;
 	}
 	snprintf(path, sizeof(path), "%s/%s.so", directory, name);
 	if (access(path, F_OK) < 0 && errno == ENOENT && access(directory, F_OK) == 0) {
-		fail(result, KEYFOB_CLASS_CONFIG, "there is no such module in %s (keyfob module list)", directory);
+		fetch_fail(result, KEYFOB_CLASS_CONFIG, "there is no such module in %s (keyfob module list)", directory);
 		return NULL;
 	}
 	if (!trusted(directory, result) || !trusted(path, result))
@@ -128,11 +106,11 @@ static const struct keyfob_module *load(const char *directory, const char *name,
 	if (library)
 		module = dlsym(library, "keyfob_module");
 	if (!module)
-		fail(result, KEYFOB_CLASS_CONFIG, "%s: %s", path, dlerror());
+		fetch_fail(result, KEYFOB_CLASS_CONFIG, "%s: %s", path, dlerror());
 	else if (module->abi != KEYFOB_MODULE_ABI)
-		fail(result, KEYFOB_CLASS_CONFIG, "%s: made for module interface %u, not %d", path, module->abi, KEYFOB_MODULE_ABI);
+		fetch_fail(result, KEYFOB_CLASS_CONFIG, "%s: made for module interface %u, not %d", path, module->abi, KEYFOB_MODULE_ABI);
 	else if (!module->name || strcmp(module->name, name) != 0 || !module->obtain)
-		fail(result, KEYFOB_CLASS_CONFIG, "%s: is not the module %s", path, name);
+		fetch_fail(result, KEYFOB_CLASS_CONFIG, "%s: is not the module %s", path, name);
 	else
 		return module;
 	return NULL;
@@ -170,7 +148,7 @@ static int describe(const char *directory, const char *name)
 	if (module) {
 		put_description(&frame, module);
 		if (frame.failed)
-			fail(&result, KEYFOB_CLASS_CONFIG, "the description of %s does not fit %d bytes", name, WIRE_MAX);
+			fetch_fail(&result, KEYFOB_CLASS_CONFIG, "the description of %s does not fit %d bytes", name, WIRE_MAX);
 		else
 			status = 0;
 	}
@@ -254,7 +232,7 @@ static bool read_request(const struct buffer *frame, struct fetch *fetch)
 	kind = reader_u8(&r);
 	fetch->ttl = reader_u32(&r);
 	request->timeout = reader_u32(&r);
-	if (sandbox > KEYFOB_SANDBOX_FILE || kind > KEYFOB_KIND_ID || request->timeout < 1 || request->timeout > TIMEOUT_MAX)
+	if (sandbox > KEYFOB_SANDBOX_FILE || kind > KEYFOB_KIND_DOCUMENT || request->timeout < 1 || request->timeout > TIMEOUT_MAX)
 		return false;
 	fetch->sandbox = (enum keyfob_sandbox)sandbox;
 	request->kind = (enum keyfob_kind)kind;
@@ -295,7 +273,7 @@ static void tell(const char *line)
 	if (__atomic_fetch_add(&told, 1, __ATOMIC_RELAXED) >= LINES_MAX)
 		return;
 	snprintf(text, sizeof(text), "%s", line);
-	printable(text);
+	fetch_printable(text);
 	buffer_init(&frame, WIRE_MAX);
 	buffer_put_u8(&frame, WIRE_FETCH_LINE);
 	buffer_put_text(&frame, text);
@@ -329,7 +307,7 @@ static bool enter(const struct fetch *fetch, const char *directory, struct wire_
 	readable[count] = NULL;
 	rc = fetch_sandbox_enter(fetch->sandbox, directory, readable, why, sizeof(why));
 	if (rc) {
-		fail(result, KEYFOB_CLASS_CONFIG, "no sandbox: %s", why);
+		fetch_fail(result, KEYFOB_CLASS_CONFIG, "no sandbox: %s", why);
 		return false;
 	}
 	if (send_ready() < 0)
@@ -381,11 +359,12 @@ static bool receive_secret(struct fetch *fetch, struct wire_result *result)
 	}
 	for (size_t i = 0; i < fetch->request.count; i++)
 		if (!secret->value && strcmp(fetch->settings[i].name, name) == 0)
-			fail(result, KEYFOB_CLASS_CONFIG, "%s=%s: %s", name, fetch->settings[i].value, *error ? error : "cannot be read");
+			fetch_fail(result, KEYFOB_CLASS_CONFIG, "%s=%s: %s", name, fetch->settings[i].value,
+				*error ? error : "cannot be read");
 	if (fd >= 0)
 		close(fd);
 	if (!secret->value && !result->text[0])
-		fail(result, KEYFOB_CLASS_TRANSIENT, "a secret was not handed over");
+		fetch_fail(result, KEYFOB_CLASS_TRANSIENT, "a secret was not handed over");
 	fetch->request.secret_count += secret->value != NULL;
 	return secret->value != NULL;
 }
@@ -405,128 +384,7 @@ static void wipe_secrets(struct fetch *fetch)
 		explicit_bzero((char *)(uintptr_t)fetch->secrets[i].value, fetch->secrets[i].length);
 }
 
-/* --- the reply --- */
-
-static bool token_valid(const struct keyfob_reply *reply, struct wire_result *result)
-{
-	if (!reply->token || !reply->length) {
-		fail(result, KEYFOB_CLASS_PERMANENT, "the module gave an empty token");
-		return false;
-	}
-	if (reply->length > WIRE_TOKEN_MAX) {
-		fail(result, KEYFOB_CLASS_PERMANENT, "the token has %zu bytes, more than the %d a key can hold", reply->length,
-			WIRE_TOKEN_MAX);
-		return false;
-	}
-	for (size_t i = 0; i < reply->length; i++) {
-		unsigned char c = (unsigned char)reply->token[i];
-
-		if (c < 0x21 || c > 0x7e) {
-			fail(result, KEYFOB_CLASS_PERMANENT, "the token holds byte 0x%02x at offset %zu", c, i);
-			return false;
-		}
-	}
-	return true;
-}
-
-/* The earliest of what was declared and what a JWT says of itself, else ttl=. Never "for ever". */
-static bool find_expiry(const struct keyfob_reply *reply, unsigned int ttl, time_t now, struct wire_result *result)
-{
-	struct expiry_claims claims = { .has_expires = false };
-	time_t expires = reply->expires;
-
-	if (expiry_jwt_claims(reply->token, reply->length, &claims)) {
-		snprintf(result->issuer, sizeof(result->issuer), "%s", claims.issuer);
-		snprintf(result->audience, sizeof(result->audience), "%s", claims.audience);
-		snprintf(result->subject, sizeof(result->subject), "%s", claims.subject);
-	}
-	if (claims.has_expires && (!expires || claims.expires < expires))
-		expires = claims.expires;
-	else if (!expires && ttl)
-		expires = now + ttl;
-	else if (!expires) {
-		fail(result, KEYFOB_CLASS_CONFIG, "the token names no expiry: set ttl= on the provider line");
-		return false;
-	}
-	if (expires > LAST_SECOND) {
-		fail(result, KEYFOB_CLASS_PERMANENT, "the token's expiry lies beyond the year 9999");
-		return false;
-	}
-	if (expires <= now) {
-		fail(result, KEYFOB_CLASS_PERMANENT,
-			"the token expired at %lld and it is %lld now: an old one, or this host's clock is wrong", (long long)expires,
-			(long long)now);
-		return false;
-	}
-	result->expires = (uint64_t)expires;
-	return true;
-}
-
-static time_t find_refresh(const struct keyfob_reply *reply, time_t now, time_t expires)
-{
-	time_t refresh = reply->refresh;
-
-	if (refresh <= now || refresh >= expires)
-		refresh = expires - (time_t)reply->refresh_before;
-	return refresh > now && refresh < expires ? refresh : 0;
-}
-
-static void fingerprint(const char *token, size_t length, char out[static 9])
-{
-	uint8_t digest[SHA256_DIGEST_LENGTH];
-	SHA2_CTX context;
-
-	SHA256Init(&context);
-	SHA256Update(&context, (const uint8_t *)token, length);
-	SHA256Final(digest, &context);
-	snprintf(out, 9, "%02x%02x%02x%02x", digest[0], digest[1], digest[2], digest[3]);
-	explicit_bzero(&context, sizeof(context));
-	explicit_bzero(digest, sizeof(digest));
-}
-
-static void judge(const struct fetch *fetch, struct keyfob_reply *reply, struct wire_result *result)
-{
-	time_t now = time(NULL);
-
-	reply->text[sizeof(reply->text) - 1] = 0;
-	reply->code[sizeof(reply->code) - 1] = 0;
-	printable(reply->text);
-	printable(reply->code);
-	memcpy(result->text, reply->text, sizeof(result->text));
-	memcpy(result->code, reply->code, sizeof(result->code));
-	result->class = (uint8_t)reply->class;
-	result->retry_after = reply->retry_after;
-	if ((unsigned int)reply->class > KEYFOB_CLASS_TRANSIENT)
-		fail(result, KEYFOB_CLASS_PERMANENT, "the module ended with the unknown class %d", (int)reply->class);
-	if (result->class != KEYFOB_CLASS_OK)
-		return;
-	if (!token_valid(reply, result) || !find_expiry(reply, fetch->ttl, now, result))
-		return;
-	result->refresh = (uint64_t)find_refresh(reply, now, (time_t)result->expires);
-	fingerprint(reply->token, reply->length, result->fingerprint);
-}
-
-static void wipe(struct keyfob_reply *reply)
-{
-	if (reply->token) {
-		explicit_bzero(reply->token, reply->length);
-		free(reply->token);
-	}
-	explicit_bzero(reply, sizeof(*reply));
-}
-
-static int send_result(const struct wire_result *result, const struct keyfob_reply *reply)
-{
-	bool ok = result->class == KEYFOB_CLASS_OK;
-	struct buffer frame;
-	int rc;
-
-	buffer_init(&frame, WIRE_MAX);
-	wire_put_result(&frame, result, ok ? reply->token : NULL, ok ? reply->length : 0);
-	rc = wire_send(channel, &frame, -1);
-	buffer_free(&frame);
-	return rc;
-}
+/* --- the attempt --- */
 
 static void obtain(struct fetch *fetch, const char *directory, struct keyfob_reply *reply, struct wire_result *result)
 {
@@ -538,14 +396,19 @@ static void obtain(struct fetch *fetch, const char *directory, struct keyfob_rep
 	if (!module)
 		return;
 	if (module->sandbox != fetch->sandbox) {
-		fail(result, KEYFOB_CLASS_CONFIG, "the module %s needs another sandbox than asked for: reload", fetch->module);
+		fetch_fail(result, KEYFOB_CLASS_CONFIG, "the module %s needs another sandbox than asked for: reload", fetch->module);
 		return;
 	}
 	if (fetch->request.kind == KEYFOB_KIND_DEFAULT)
 		fetch->request.kind = module->kind;
+	if ((fetch->request.kind == KEYFOB_KIND_DOCUMENT) != (module->kind == KEYFOB_KIND_DOCUMENT)) {
+		fetch_fail(result, KEYFOB_CLASS_CONFIG, "the module %s gives %s", fetch->module,
+			module->kind == KEYFOB_KIND_DOCUMENT ? "documents, not tokens" : "tokens, not documents");
+		return;
+	}
 	module->obtain(&fetch->request, reply);
 	wipe_secrets(fetch);
-	judge(fetch, reply, result);
+	fetch_judge(fetch->request.kind, fetch->ttl, reply, result);
 }
 
 static int fetch_once(const char *directory)
@@ -562,7 +425,7 @@ static int fetch_once(const char *directory)
 		return 2;
 	}
 	if (!read_request(&frame, &fetch)) {
-		fail(&result, KEYFOB_CLASS_CONFIG, "keyfob-fetch cannot read the request: of another version?");
+		fetch_fail(&result, KEYFOB_CLASS_CONFIG, "keyfob-fetch cannot read the request: of another version?");
 	} else {
 		watchdog(fetch.request.timeout);
 		if (fetch.flags & WIRE_FETCH_EXCHANGE)
@@ -571,9 +434,9 @@ static int fetch_once(const char *directory)
 		status = 0;
 	}
 	buffer_free(&frame);
-	if (send_result(&result, &reply) < 0 && !status)
+	if (fetch_send(channel, fetch.request.kind, &result, &reply) < 0 && !status)
 		status = 1;
-	wipe(&reply);
+	fetch_wipe(&reply);
 	return status;
 }
 

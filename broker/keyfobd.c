@@ -20,6 +20,7 @@
 
 #define DESCRIBE_MS 12000 /* the launcher ends a helper after 10 s */
 #define PLANNED_FDS 65536
+#define VERIFIER_USER "keyfob-verify"
 
 enum mode { SERVE, CHECK, PURGE, DIRECT };
 
@@ -201,28 +202,43 @@ static bool add_events(struct broker *b, struct event **events)
 	return events[3] && event_add(events[3], NULL) == 0;
 }
 
-/* Every fetch that says nothing else runs as this user; where he is missing nothing can work. */
-static bool find_fetch_user(struct broker *b)
+static bool find_user(struct broker *b, const char *user, uid_t *uid)
 {
 	struct buffer name, answer;
 	struct reader r;
 	bool found = false;
 
+	*uid = (uid_t)-1;
 	buffer_init(&name, 64);
 	buffer_init(&answer, WIRE_MAX);
 	buffer_put_u8(&name, LAUNCHER_NAME_USER);
-	buffer_put_text(&name, LAUNCHER_USER_FETCH);
+	buffer_put_text(&name, user);
 	if (ask_names(b, 1, &name, &answer) == 0) {
+		uint32_t id;
+
 		reader_init(&r, answer.data, answer.length);
 		found = reader_u32(&r) == 1 && reader_u8(&r) == 1;
-		b->fetch_uid = reader_u32(&r);
+		id = reader_u32(&r);
 		found = found && reader_done(&r);
+		if (found)
+			*uid = id;
 	}
 	buffer_free(&name);
 	buffer_free(&answer);
-	if (!found && geteuid() == 0)
+	return found;
+}
+
+/* Every fetch that says nothing else runs as keyfob-fetch; where he is missing nothing can work. */
+static bool find_users(struct broker *b)
+{
+	bool is_root = geteuid() == 0, found = find_user(b, LAUNCHER_USER_FETCH, &b->fetch_uid);
+
+	if (!found && is_root)
 		log_error("the system user %s is missing (systemd-sysusers, or make deps)", LAUNCHER_USER_FETCH);
-	return found || geteuid() != 0;
+	if (!find_user(b, VERIFIER_USER, &b->verify_uid) && is_root)
+		log_warning(
+			"the system user %s is missing (systemd-sysusers, or make deps): only root may ask for key sets", VERIFIER_USER);
+	return found || !is_root;
 }
 
 /* --- running ----------------------------------------------------------------------------------- */
@@ -365,7 +381,7 @@ static int run(struct broker *b, enum mode mode, const char *name)
 		log_error("the launcher cannot be started: %s", strerror(-b->launcher));
 		goto out;
 	}
-	policy = find_fetch_user(b) ? load_policy(b, &errors) : NULL;
+	policy = find_users(b) ? load_policy(b, &errors) : NULL;
 	if (!policy) {
 		log_errors(&errors);
 	} else if (mode == CHECK) {

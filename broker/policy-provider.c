@@ -97,8 +97,8 @@ static bool read_table(struct policy_module *m, struct reader *r)
 		m->options[i].values = reader_dup(r, 1024);
 		reader_string(r, &length);
 	}
-	return m->options && reader_done(r) && m->sandbox <= KEYFOB_SANDBOX_FILE &&
-	       (m->kind == KEYFOB_KIND_ACCESS || m->kind == KEYFOB_KIND_ID);
+	return m->options && reader_done(r) && m->sandbox <= KEYFOB_SANDBOX_FILE && m->kind != KEYFOB_KIND_DEFAULT &&
+	       m->kind <= KEYFOB_KIND_DOCUMENT;
 }
 
 void policy_free_modules(struct policy_module *modules)
@@ -344,6 +344,10 @@ bool policy_parse_provider(struct policy *policy, const struct policy_source *so
 	m = describe(policy, source, words[0], at);
 	if (!m)
 		goto out;
+	if (m->kind == KEYFOB_KIND_DOCUMENT) {
+		policy_error(at, "the module %s gives no tokens: it is keyfob's own, for identity providers", m->name);
+		goto out;
+	}
 	provider->line = strdup(text);
 	provider->module = strdup(m->name);
 	provider->sandbox = m->sandbox;

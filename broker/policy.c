@@ -113,6 +113,10 @@ static bool take_key(struct policy *policy, const struct policy_source *source, 
 		return take_text(&c->description, value, key, at);
 	if (strcmp(key, "resource") == 0)
 		return take_text(&c->resource, value, key, at);
+	if (strcmp(key, "identity_provider") == 0) {
+		c->identity_provider_line = entry->line;
+		return take_text(&c->identity_provider, value, key, at);
+	}
 	if (strcmp(key, "provider") == 0)
 		return take_provider(policy, source, c, value, at);
 	if (strcmp(key, "allow") == 0)
@@ -141,7 +145,9 @@ static bool take_key(struct policy *policy, const struct policy_source *source, 
 		return false;
 	}
 	policy_error(at,
-		"a credential has no key %s (it has: description, resource, provider, allow, token, refresh, min_ttl, store, trust_run_as)",
+		"a credential has no key %s (it has: description, resource, provider, allow, identity_provider, token, refresh, min_ttl, "
+		"store, "
+		"trust_run_as)",
 		key);
 	return false;
 }
@@ -314,6 +320,21 @@ static void check_chains(const struct policy *policy, struct buffer *errors)
 	}
 }
 
+/* --- the Accept half ------------------------------------------------------------------ */
+
+static void load_federation(struct policy *policy, struct buffer *errors)
+{
+	if (!federation_load(&policy->config, &policy->federation, errors))
+		return;
+	for (size_t i = 0; i < policy->count; i++) {
+		const struct policy_credential *c = &policy->credentials[i];
+		struct policy_fault at = { c->file, c->identity_provider_line, errors };
+
+		if (c->identity_provider && !federation_provider(&policy->federation, c->identity_provider))
+			policy_error(&at, "credential %s: there is no identity provider %s", c->name, c->identity_provider);
+	}
+}
+
 /* --- whole ------------------------------------------------------------------------ */
 
 static int by_name(const void *a, const void *b)
@@ -338,9 +359,13 @@ struct policy *policy_load(const char *path, const struct policy_source *source,
 			take_credential(policy, source, section, errors);
 		else if (strcmp(section->type, "default") == 0 && !*section->name)
 			policy_error(&at, "a key stands before the first section, or in [default]; write [credential NAME] above it");
-		else
-			policy_error(&at, "there is no section [%s] (there is: [credential NAME])", section->type);
+		else if (!federation_is_section(section->type))
+			policy_error(&at,
+				"there is no section [%s] (there is: [credential NAME], [identity-provider NAME], [organization NAME], "
+				"[service NAME], [database-user NAME])",
+				section->type);
 	}
+	load_federation(policy, errors);
 	if (errors->length == 0 && !errors->failed && policy->count)
 		resolve(policy, source, errors);
 	for (size_t i = 0; i < policy->count; i++)
@@ -374,10 +399,12 @@ void policy_free(struct policy *policy)
 		free(c->name);
 		free(c->description);
 		free(c->resource);
+		free(c->identity_provider);
 		free(c->definition);
 	}
 	free(policy->credentials);
 	policy_free_modules(policy->modules);
+	federation_free(&policy->federation);
 	config_free(&policy->config);
 	free(policy);
 }

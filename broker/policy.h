@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the configuration says: which credentials there are, where their
- * tokens come from and who may have them. Read whole, checked whole, and
+ * tokens come from, who may have them and what will judge them. Read whole, checked whole, and
  * never changed afterwards: a reload makes a new one.
  */
 #ifndef KEYFOB_POLICY_H
@@ -15,6 +15,7 @@
 #include "common/buffer.h"
 #include "common/config.h"
 #include "modules/module.h"
+#include "verify/federation.h"
 
 #define POLICY_MIN_TTL 300
 #define POLICY_TIMEOUT 30 /* seconds for one attempt, unless the provider line says otherwise */
@@ -67,6 +68,8 @@ enum policy_store { POLICY_STORE_KEYRING, POLICY_STORE_SOCKET };
 
 struct policy_credential {
 	char *name, *description, *resource;
+	char *identity_provider; /* what will judge its tokens, or NULL */
+	unsigned int identity_provider_line;
 	const char *file; /* where it is configured; owned by the policy */
 	unsigned int line;
 	uint8_t kind; /* enum keyfob_kind */
@@ -85,6 +88,7 @@ struct policy {
 	struct policy_module *modules;
 	size_t count;
 	struct policy_credential *credentials; /* by name */
+	struct federation federation; /* of the Accept half only where key sets come from, and what a token must say, concerns the broker */
 };
 
 /* Where the policy's questions go: to the launcher, or to a test. Return 0 or a negative errno. */

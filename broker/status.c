@@ -42,10 +42,53 @@ static void put_readers(struct buffer *b, const struct credential *c, bool all)
 	buffer_free(&list);
 }
 
+/* Is it one of the audiences that a record holds, ", " between them? */
+static bool has_audience(const char *audiences, const char *wanted)
+{
+	size_t length = strlen(wanted);
+	const char *at = audiences;
+
+	if (strcmp(audiences, wanted) == 0)
+		return true;
+	while (at) {
+		if (strncmp(at, wanted, length) == 0 && (at[length] == 0 || strncmp(at + length, ", ", 2) == 0))
+			return true;
+		at = strstr(at, ", ");
+		at = at ? at + 2 : NULL;
+	}
+	return false;
+}
+
+/* A record has room for so much of a claim; of one that fills it nobody knows how it goes on. */
+static bool is_cut(const char *claim)
+{
+	return strlen(claim) + 1 == sizeof(((struct store_record *)NULL)->issuer);
+}
+
+/* Why the identity provider that is to judge the token would refuse it; "" when it would not, or nobody knows. */
+static void find_mismatch(const struct credential *c, char *out, size_t size)
+{
+	const struct store_record *record = &c->record;
+	const char *name = c->policy->identity_provider;
+	const struct federation_provider *p = name ? federation_provider(&c->broker->policy->federation, name) : NULL;
+
+	out[0] = 0;
+	if (!p || !c->has_token)
+		return;
+	if (!*record->issuer || !*record->audience)
+		snprintf(out, size, "it is no JWT that names iss and aud");
+	else if (!is_cut(record->issuer) && !federation_is_issuer(p, record->issuer))
+		snprintf(out, size, "iss is %s, %s wants %s", record->issuer, name, p->issuer);
+	else if (!is_cut(record->audience) && !has_audience(record->audience, p->audience))
+		snprintf(out, size, "aud is %s, %s wants %s", record->audience, name, p->audience);
+}
+
 static void put_credential(struct buffer *b, const struct credential *c, bool root)
 {
 	const struct policy_credential *p = c->policy;
+	char mismatch[WIRE_TEXT_MAX];
 
+	find_mismatch(c, mismatch, sizeof(mismatch));
 	buffer_put_text(b, c->name);
 	buffer_put_text(b, p->description);
 	buffer_put_text(b, p->providers[0].line);
@@ -63,6 +106,8 @@ static void put_credential(struct buffer *b, const struct credential *c, bool ro
 	buffer_put_text(b, c->record.issuer);
 	buffer_put_text(b, c->record.audience);
 	buffer_put_text(b, c->record.subject);
+	buffer_put_text(b, p->identity_provider);
+	buffer_put_text(b, mismatch);
 	put_readers(b, c, root);
 }
 

@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "keyring/client.h"
 
 #define WORDS_MAX 64 /* verbs or options in a table, for suggestions */
 #define WORD_MAX 32 /* longer ones are nobody's typing slip */
+#define USAGE_OPTIONS 6 /* that a usage line names one by one */
 
 static const struct cli_option global_options[] = {
-	{ "config", "FILE", "the broker's configuration (for doctor)" },
-	{ "socket", "PATH", "the broker's socket" },
-	{ "help", NULL, "this text, or that of a verb" },
-	{ "version", NULL, "the version" },
+	{ "config", "FILE", "the configuration", false },
+	{ "socket", "PATH", "the broker's socket", false },
+	{ "help", NULL, "this text, or that of a verb", false },
+	{ "version", NULL, "the version", false },
 	{ 0 },
 };
 
@@ -68,10 +72,16 @@ static size_t first_word(const char *name)
 
 static void put_usage(struct buffer *b, const struct cli_verb *verb)
 {
+	int count = 0;
+
 	buffer_printf(b, "usage: keyfob %s", verb->name);
 	if (verb->operands[0])
 		buffer_printf(b, " %s", verb->operands);
 	for (const struct cli_option *o = verb->options; o && o->name; o++)
+		count++;
+	if (count > USAGE_OPTIONS)
+		buffer_printf(b, " [--OPTION=VALUE ...]");
+	for (const struct cli_option *o = verb->options; o && o->name && count <= USAGE_OPTIONS; o++)
 		buffer_printf(b, o->argument ? " [--%s=%s]" : " [--%s]", o->name, o->argument);
 	buffer_put(b, "\n", 1);
 }
@@ -102,10 +112,10 @@ static void put_help(struct buffer *b, const struct cli_verb *table)
 {
 	buffer_printf(b, "usage: keyfob [--config FILE] [--socket PATH] VERB ...\n\n");
 	for (const struct cli_verb *v = table; v->name; v++) {
-		char left[40];
+		char left[64];
 
 		snprintf(left, sizeof(left), "%s %s", v->name, v->operands);
-		buffer_printf(b, "  %-19s %s\n", left, v->help);
+		buffer_printf(b, "  %-23s %s\n", left, v->help);
 	}
 	buffer_put(b, "\n", 1);
 	put_options(b, global_options);
@@ -322,6 +332,24 @@ static bool read_globals(struct cli *cli, const struct cli_verb *table, int argc
 	return true;
 }
 
+/* An option of the verb, which may be one that repeats. Returns false with the complaint made. */
+static bool read_verb_option(struct cli *cli, int argc, char **argv, int *at)
+{
+	int option = read_option(cli, cli->verb->options, argc, argv, at, cli->value);
+
+	if (option < 0)
+		return false;
+	if (!cli->verb->options[option].repeats)
+		return true;
+	if (cli->repeated_count == CLI_REPEATED) {
+		cli_usage(cli, "--%s is given too often", cli->verb->options[option].name);
+		return false;
+	}
+	cli->repeated[cli->repeated_count].option = option;
+	cli->repeated[cli->repeated_count++].value = cli->value[option];
+	return true;
+}
+
 /* What follows the verb. Returns -1 to go on, else the exit code. */
 static int read_arguments(struct cli *cli, int argc, char **argv)
 {
@@ -336,7 +364,7 @@ static int read_arguments(struct cli *cli, int argc, char **argv)
 			put_verb_help(&b, cli->verb);
 			return print(&b);
 		} else if (options && argv[i][0] == '-' && argv[i][1]) {
-			if (read_option(cli, cli->verb->options, argc, argv, &i, cli->value) < 0)
+			if (!read_verb_option(cli, argc, argv, &i))
 				return -KEYFOB_EINVAL;
 		} else if (cli->count == cli->verb->most) {
 			return cli_usage(cli, "one argument too many: %s", argv[i]);
@@ -354,6 +382,7 @@ bool cli_parse(struct cli *cli, const struct cli_verb *table, int argc, char **a
 	int at = 1, words = 1;
 
 	memset(cli, 0, sizeof(*cli));
+	cli->argv = argv;
 	if (!read_globals(cli, table, argc, argv, &at, code))
 		return false;
 	if (at == argc) {
@@ -384,4 +413,37 @@ const char *cli_value(const struct cli *cli, const char *option)
 		if (strcmp(cli->verb->options[i].name, option) == 0)
 			return cli->value[i];
 	return NULL;
+}
+
+const char *cli_next_value(const struct cli *cli, const char *option, int *at)
+{
+	while (*at < cli->repeated_count) {
+		int i = (*at)++;
+
+		if (strcmp(cli->verb->options[cli->repeated[i].option].name, option) == 0)
+			return cli->repeated[i].value;
+	}
+	return NULL;
+}
+
+/* Else a socket or a pipe may take the place of stdout, and be sent what is meant for it. */
+static void open_standard(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+			abort();
+}
+
+int cli_main(int argc, char **argv, const struct cli_run *runs, int (*otherwise)(const struct cli *cli))
+{
+	struct cli cli;
+	int code;
+
+	open_standard();
+	signal(SIGPIPE, SIG_IGN);
+	if (!cli_parse(&cli, cli_verbs, argc, argv, &code))
+		return code;
+	while (runs->name && strcmp(runs->name, cli.verb->name) != 0)
+		runs++;
+	return runs->name ? runs->run(&cli) : otherwise(&cli);
 }

@@ -86,19 +86,6 @@ out:
 	return code;
 }
 
-int cli_reload(const struct cli *cli)
-{
-	struct buffer reply;
-	struct reader r;
-	int code = request(WIRE_RELOAD, NULL, CLI_BRIEF_MS, &reply, &r);
-
-	(void)cli;
-	if (!code)
-		code = say(NULL, "the configuration is read afresh");
-	buffer_free(&reply);
-	return code;
-}
-
 static const struct {
 	const char *words;
 	int code;
@@ -147,4 +134,23 @@ out:
 	buffer_free(&out);
 	buffer_free(&reply);
 	return code;
+}
+
+/* The broker must be there; a host that accepts no logins has no verifier. */
+int cli_reload(const struct cli *cli)
+{
+	char message[WIRE_TEXT_MAX] = "";
+	struct buffer reply;
+	struct reader r;
+	int code = request(WIRE_RELOAD, NULL, CLI_BRIEF_MS, &reply, &r);
+	enum cli_told verifier = code == -KEYFOB_EDENIED ? CLI_NOT_RUNNING : cli_tell_verifier(message);
+
+	(void)cli;
+	buffer_free(&reply);
+	if (verifier == CLI_REFUSED)
+		cli_fail(KEYFOB_EFAIL, "keyfob-verifyd", "%s", message);
+	if (code || verifier == CLI_REFUSED)
+		return code ? code : -KEYFOB_EFAIL;
+	return say(NULL, verifier == CLI_TOLD ? "the configuration is read afresh, by the broker and the verifier"
+					      : "the configuration is read afresh");
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,7 +133,14 @@ static const char *type_name(uint8_t type)
 
 static const char *kind_name(uint8_t kind)
 {
-	return kind == KEYFOB_KIND_ID ? "id" : kind == KEYFOB_KIND_ACCESS ? "access" : "default";
+	static const char *const names[] = {
+		[KEYFOB_KIND_DEFAULT] = "default",
+		[KEYFOB_KIND_ACCESS] = "access",
+		[KEYFOB_KIND_ID] = "id",
+		[KEYFOB_KIND_DOCUMENT] = "document",
+	};
+
+	return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "?";
 }
 
 /* How it is written and what kind of value it takes, then its help. */
@@ -167,12 +173,14 @@ static void put_module(struct buffer *b, const struct module *m)
 	buffer_printf(b, ": ");
 	cli_put_escaped(b, m->help);
 	buffer_put(b, "\n", 1);
-	if (m->kind != KEYFOB_KIND_DEFAULT)
+	if (m->kind == KEYFOB_KIND_DOCUMENT)
+		buffer_printf(b, "gives no tokens: no provider line names it\n");
+	else if (m->kind != KEYFOB_KIND_DEFAULT)
 		buffer_printf(b, "gives an %s token unless told otherwise\n", kind_name(m->kind));
 	if (m->sandbox == KEYFOB_SANDBOX_EXEC)
 		buffer_printf(b, "runs a program, so its provider line needs run_as=USER\n");
 	if (m->count)
-		buffer_printf(b, "\noptions of its provider line:\n");
+		buffer_printf(b, "\noptions%s:\n", m->kind == KEYFOB_KIND_DOCUMENT ? "" : " of its provider line");
 	for (size_t i = 0; i < m->count; i++)
 		put_option(b, &m->options[i]);
 	if (!example[0])
@@ -190,44 +198,34 @@ static void put_module(struct buffer *b, const struct module *m)
 	}
 }
 
-static json_t *module_json(const struct module *m, bool whole)
+static void put_module_json(struct buffer *b, const struct module *m, bool whole)
 {
 	static const char *const sandboxes[] = { "network", "exec", "file" };
-	json_t *options = json_array();
 
-	for (size_t i = 0; i < m->count; i++) {
+	cli_json_open(b, NULL, '{');
+	cli_json_text(b, "name", m->name);
+	cli_json_text(b, "help", m->help);
+	if (whole) {
+		cli_json_text(b, "sandbox", m->sandbox < 3 ? sandboxes[m->sandbox] : "?");
+		cli_json_text(b, "token", kind_name(m->kind));
+		cli_json_text(b, "example", m->example);
+		cli_json_open(b, "options", '[');
+	}
+	for (size_t i = 0; whole && i < m->count; i++) {
 		const struct option *o = &m->options[i];
 
-		json_array_append_new(options, json_pack("{s:s, s:s, s:b, s:b, s:s, s:s}", "name", o->name, "type",
-						       o->type == KEYFOB_OPTION_FLAG ? "flag" : type_name(o->type), "required",
-						       !!(o->flags & KEYFOB_OPTION_REQUIRED), "arguments",
-						       !!(o->flags & KEYFOB_OPTION_ARGUMENTS), "values", o->values, "help", o->help));
+		cli_json_open(b, NULL, '{');
+		cli_json_text(b, "name", o->name);
+		cli_json_text(b, "type", o->type == KEYFOB_OPTION_FLAG ? "flag" : type_name(o->type));
+		cli_json_flag(b, "required", o->flags & KEYFOB_OPTION_REQUIRED);
+		cli_json_flag(b, "arguments", o->flags & KEYFOB_OPTION_ARGUMENTS);
+		cli_json_text(b, "values", o->values);
+		cli_json_text(b, "help", o->help);
+		cli_json_close(b, '}');
 	}
-	if (!whole) {
-		json_decref(options);
-		return json_pack("{s:s, s:s}", "name", m->name, "help", m->help);
-	}
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "name", m->name, "help", m->help, "sandbox",
-		m->sandbox < 3 ? sandboxes[m->sandbox] : "?", "token", kind_name(m->kind), "example", m->example, "options", options);
-}
-
-/* Takes the reference. */
-static int print_json(json_t *json)
-{
-	struct buffer b;
-	char *text = json ? json_dumps(json, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
-	int code;
-
-	buffer_init(&b, CLI_OUTPUT_MAX);
-	if (text)
-		buffer_printf(&b, "%s\n", text);
-	else
-		b.failed = true;
-	code = cli_output(&b);
-	buffer_free(&b);
-	free(text);
-	json_decref(json);
-	return code;
+	if (whole)
+		cli_json_close(b, ']');
+	cli_json_close(b, '}');
 }
 
 int cli_module_show(const struct cli *cli)
@@ -244,11 +242,12 @@ int cli_module_show(const struct cli *cli)
 		return code;
 	buffer_init(&b, CLI_OUTPUT_MAX);
 	if (cli_value(cli, "json")) {
-		code = print_json(module_json(&m, true));
+		put_module_json(&b, &m, true);
+		buffer_put(&b, "\n", 1);
 	} else {
 		put_module(&b, &m);
-		code = cli_output(&b);
 	}
+	code = cli_output(&b);
 	buffer_free(&b);
 	free_module(&m);
 	return code;
@@ -257,10 +256,10 @@ int cli_module_show(const struct cli *cli)
 /* A module that cannot be read is told on stderr and does not hide the others. */
 int cli_module_list(const struct cli *cli)
 {
-	struct buffer names, b;
-	json_t *list = json_array();
+	bool json = cli_value(cli, "json");
 	char *save = NULL, *text = NULL;
 	int code = 1, bad = 0, status;
+	struct buffer names, b;
 
 	buffer_init(&names, LIST_MAX);
 	buffer_init(&b, CLI_OUTPUT_MAX);
@@ -269,6 +268,10 @@ int cli_module_list(const struct cli *cli)
 		cli_fail(KEYFOB_EFAIL, NULL, "keyfob-fetch --list ended with status %d", status);
 	if (status || !buffer_cstring(&names))
 		goto out;
+	if (json) {
+		cli_json_open(&b, NULL, '{');
+		cli_json_open(&b, "modules", '[');
+	}
 	text = strdup((const char *)names.data);
 	for (char *name = text ? strtok_r(text, "\n", &save) : NULL; name; name = strtok_r(NULL, "\n", &save)) {
 		struct module m;
@@ -277,20 +280,29 @@ int cli_module_list(const struct cli *cli)
 			bad = 1;
 			continue;
 		}
-		json_array_append_new(list, module_json(&m, false));
-		buffer_printf(&b, "%-15s ", name);
-		cli_put_escaped(&b, m.help);
-		buffer_put(&b, "\n", 1);
+		/* What cannot stand on a provider line helps nobody who looks for what can. */
+		if (m.kind == KEYFOB_KIND_DOCUMENT) {
+			free_module(&m);
+			continue;
+		}
+		if (json) {
+			put_module_json(&b, &m, false);
+		} else {
+			buffer_printf(&b, "%-15s ", name);
+			cli_put_escaped(&b, m.help);
+			buffer_put(&b, "\n", 1);
+		}
 		free_module(&m);
 	}
-	if (cli_value(cli, "json"))
-		code = print_json(json_pack("{s:O}", "modules", list));
-	else
-		code = cli_output(&b);
+	if (json) {
+		cli_json_close(&b, ']');
+		cli_json_close(&b, '}');
+		buffer_put(&b, "\n", 1);
+	}
+	code = cli_output(&b);
 	code = code ? code : bad;
 out:
 	free(text);
-	json_decref(list);
 	buffer_free(&names);
 	buffer_free(&b);
 	return code;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -93,22 +94,6 @@ bool cli_put_escaped(struct buffer *b, const char *text)
 	return true;
 }
 
-bool cli_put_json(struct buffer *b, const char *text)
-{
-	buffer_put(b, "\"", 1);
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (c == '"' || c == '\\')
-			buffer_put(b, "\\", 1);
-		if (c < 0x20 || c == 0x7f)
-			buffer_printf(b, "\\u%04x", c);
-		else
-			buffer_put_u8(b, c);
-	}
-	return buffer_put(b, "\"", 1);
-}
-
 int cli_call(enum wire_opcode opcode, const char *name, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r)
 {
 	char message[WIRE_TEXT_MAX] = "";
@@ -119,6 +104,32 @@ int cli_call(enum wire_opcode opcode, const char *name, const struct buffer *fie
 	if (error == KEYFOB_EDENIED && !open && !message[0])
 		return cli_fail(error, name, "only root may ask for that");
 	return error ? cli_fail_request(error, name, message) : 0;
+}
+
+const char *cli_verifier_socket(void)
+{
+	const char *path = secure_getenv("KEYFOB_VERIFY_SOCKET");
+
+	return path && *path ? path : WIRE_VERIFY_SOCKET_DEFAULT;
+}
+
+int cli_call_verifier(enum wire_verify opcode, const char *subject, const struct buffer *fields, int timeout_ms, struct buffer *reply,
+	struct reader *r, char *message)
+{
+	const struct client_server verifier = { "the verifier", cli_verifier_socket() };
+	char text[WIRE_TEXT_MAX] = "";
+	int error = client_ask(&verifier, (uint8_t)opcode, fields, timeout_ms, reply, r, text, sizeof(text));
+
+	if (error == KEYFOB_EREFUSED && message) {
+		snprintf(message, WIRE_TEXT_MAX, "%s", text);
+		return -error;
+	}
+	if (error == KEYFOB_EDENIED && !text[0])
+		return cli_fail(error, subject, "the verifier does not let you ask that (root may)");
+	if (error)
+		return cli_fail(error, subject, "%s%s", text[0] ? text : keyfob_strerror(error),
+			strstr(text, "cannot reach") ? " (is keyfob-verifyd running?)" : "");
+	return 0;
 }
 
 int cli_malformed(const char *name)
@@ -153,4 +164,41 @@ char *cli_duration(int64_t seconds, char *out, size_t size)
 	else
 		snprintf(out, size, "%lld %s", (long long)(seconds / units[i].length), units[i].unit);
 	return out;
+}
+
+void cli_put_time(struct buffer *b, int64_t when, int64_t now)
+{
+	char clock[64], words[64];
+	time_t at = (time_t)when;
+	struct tm tm;
+
+	if (when == 0 || !gmtime_r(&at, &tm)) {
+		buffer_printf(b, "never");
+		return;
+	}
+	strftime(clock, sizeof(clock), "%Y-%m-%d %H:%M:%S UTC", &tm);
+	cli_duration(when > now ? when - now : now - when, words, sizeof(words));
+	buffer_printf(b, when > now ? "%s  in %s" : "%s  %s ago", clock, words);
+}
+
+int cli_read_token(struct buffer *token)
+{
+	/* More than a token may have, so that reading sees its end. */
+	buffer_init(token, WIRE_VERIFY_TOKEN_MAX + 8192);
+	for (;;) {
+		uint8_t *to = buffer_reserve(token, 4096);
+		ssize_t n = to ? read(STDIN_FILENO, to, 4096) : 0;
+
+		if (!to)
+			return cli_fail(KEYFOB_EFAIL, "standard input", "larger than a token may be (%d bytes)", WIRE_VERIFY_TOKEN_MAX);
+		if (n < 0 && errno != EINTR)
+			return cli_fail(KEYFOB_EFAIL, "standard input", "%s", strerror(errno));
+		if (n == 0)
+			break;
+		if (n > 0)
+			token->length += (size_t)n;
+	}
+	while (token->length && strchr(" \t\r\n", token->data[token->length - 1]) && token->data[token->length - 1])
+		token->length--;
+	return 0;
 }

@@ -298,6 +298,22 @@ static void put_asked(struct cli_screen *s, const struct cli_credential *c)
 		put_piece(s, "sub", c->subject, PLAIN);
 }
 
+/* Only what the token says of itself is compared here; its signature and its claims are the verifier's. */
+static void put_judge(struct cli_screen *s, const struct cli_credential *c)
+{
+	bool passes = !c->mismatch[0];
+	struct buffer b;
+
+	if (!c->identity_provider[0] || !c->expires)
+		return;
+	indent(s, "would pass", PLAIN);
+	buffer_init(&b, WIRE_MAX);
+	buffer_printf(&b, "%s: %s%s", c->identity_provider, passes ? "yes, by iss and aud" : "NO, ", c->mismatch);
+	if (buffer_cstring(&b))
+		put_words(s, (const char *)b.data, passes ? PLAIN : RED);
+	buffer_free(&b);
+}
+
 static void put_readers(struct cli_screen *s, const struct cli_credential *c)
 {
 	static const char *const words[] = { "", " (copy ok)", " (by socket)" };
@@ -326,6 +342,8 @@ static void put_advice(struct cli_screen *s, const struct cli_credential *c)
 		buffer_printf(&b, geteuid() == 0 ? "keyfob try %s" : "ask root: keyfob try %s", c->name);
 	else if (strncmp(c->issuer, "https://sts.windows.net", 23) == 0)
 		buffer_printf(&b, "a v1 token, which Atlas refuses: keyfob explain %s", c->name);
+	else if (c->expires && c->mismatch[0])
+		buffer_printf(&b, "keyfob explain %s", c->name);
 	else if (c->state == WIRE_STATE_NONE)
 		buffer_printf(&b, "keyfob get %s", c->name);
 	if (b.length && buffer_cstring(&b)) {
@@ -342,6 +360,7 @@ void cli_screen_credential(struct cli_screen *s, const struct cli_credential *c)
 	put_token(s, c);
 	put_source(s, c);
 	put_asked(s, c);
+	put_judge(s, c);
 	put_readers(s, c);
 	if (c->last_error[0]) {
 		indent(s, "last error", PLAIN);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
-#include <jansson.h>
 #include <langinfo.h>
 #include <locale.h>
 #include <stdlib.h>
@@ -24,7 +23,8 @@ struct list {
 
 static void free_credential(struct cli_credential *c)
 {
-	char *texts[] = { c->description, c->provider, c->resource, c->fingerprint, c->last_error, c->issuer, c->audience, c->subject };
+	char *texts[] = { c->description, c->provider, c->resource, c->fingerprint, c->last_error, c->issuer, c->audience, c->subject,
+		c->identity_provider, c->mismatch };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		free(texts[i]);
@@ -74,6 +74,8 @@ static bool read_credential(struct reader *r, struct cli_credential *c)
 	c->issuer = reader_dup(r, WIRE_TEXT_MAX);
 	c->audience = reader_dup(r, WIRE_TEXT_MAX);
 	c->subject = reader_dup(r, WIRE_TEXT_MAX);
+	c->identity_provider = reader_dup(r, WIRE_NAME_MAX);
+	c->mismatch = reader_dup(r, WIRE_TEXT_MAX);
 	return read_readers(r, c) && wire_name_valid(c->name) && c->expires <= TIME_MAX && c->refresh <= TIME_MAX &&
 	       c->fetched <= TIME_MAX && c->failed_at <= TIME_MAX;
 }
@@ -130,68 +132,54 @@ static int load(struct list *list, const char *name)
 	return code;
 }
 
-/* Text that need not be UTF-8. */
-static json_t *json_text(const char *text)
-{
-	json_t *json = json_string(text);
-	struct buffer b;
-
-	if (json)
-		return json;
-	buffer_init(&b, CLI_OUTPUT_MAX);
-	if (cli_put_escaped(&b, text) && buffer_cstring(&b))
-		json = json_string((const char *)b.data);
-	buffer_free(&b);
-	return json;
-}
-
-static json_t *json_optional(const char *text)
-{
-	return text[0] ? json_text(text) : json_null();
-}
-
-static json_t *json_time(uint64_t when)
-{
-	return when ? json_integer((json_int_t)when) : json_null();
-}
-
-static json_t *credential_json(const struct cli_credential *c)
+static void put_credential_json(struct buffer *b, const struct cli_credential *c)
 {
 	static const char *const kinds[] = { "default", "access", "id" }, *const states[] = { "none", "copy", "socket" };
-	json_t *users = json_array(), *readers = json_array();
 
+	cli_json_open(b, NULL, '{');
+	cli_json_text(b, "name", c->name);
+	cli_json_text(b, "provider", c->provider);
+	cli_json_text(b, "resource", c->resource);
+	cli_json_text(b, "state", cli_state_name(c->state));
+	cli_json_time(b, "expires_at", c->expires);
+	cli_json_time(b, "refresh_at", c->refresh);
+	cli_json_number(b, "fetches", c->fetches);
+	cli_json_number(b, "failures", c->failures);
+	cli_json_optional(b, "last_error", c->last_error);
+	cli_json_open(b, "users", '[');
+	for (size_t i = 0; i < c->count; i++)
+		cli_json_text(b, NULL, c->readers[i].name);
+	cli_json_close(b, ']');
+	cli_json_text(b, "description", c->description);
+	cli_json_text(b, "token", c->kind < 3 ? kinds[c->kind] : "unknown");
+	cli_json_time(b, "fetched_at", c->fetched);
+	cli_json_time(b, "failed_at", c->failed_at);
+	cli_json_optional(b, "fingerprint", c->fingerprint);
+	cli_json_optional(b, "issuer", c->issuer);
+	cli_json_optional(b, "audience", c->audience);
+	cli_json_optional(b, "subject", c->subject);
+	cli_json_optional(b, "identity_provider", c->identity_provider);
+	cli_json_optional(b, "mismatch", c->mismatch);
+	cli_json_open(b, "readers", '[');
 	for (size_t i = 0; i < c->count; i++) {
-		json_array_append_new(users, json_text(c->readers[i].name));
-		json_array_append_new(readers, json_pack("{s:o, s:s}", "name", json_text(c->readers[i].name), "state",
-						       c->readers[i].state < 3 ? states[c->readers[i].state] : "unknown"));
+		cli_json_open(b, NULL, '{');
+		cli_json_text(b, "name", c->readers[i].name);
+		cli_json_text(b, "state", c->readers[i].state < 3 ? states[c->readers[i].state] : "unknown");
+		cli_json_close(b, '}');
 	}
-	return json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o,"
-			 " s:o}",
-		"name", c->name, "provider", json_text(c->provider), "resource", json_text(c->resource), "state", cli_state_name(c->state),
-		"expires_at", json_time(c->expires), "refresh_at", json_time(c->refresh), "fetches", (json_int_t)c->fetches, "failures",
-		(json_int_t)c->failures, "last_error", json_optional(c->last_error), "users", users, "description",
-		json_text(c->description), "token", c->kind < 3 ? kinds[c->kind] : "unknown", "fetched_at", json_time(c->fetched),
-		"failed_at", json_time(c->failed_at), "fingerprint", json_optional(c->fingerprint), "issuer", json_optional(c->issuer),
-		"audience", json_optional(c->audience), "subject", json_optional(c->subject), "readers", readers);
+	cli_json_close(b, ']');
+	cli_json_close(b, '}');
 }
 
 static void put_list_json(struct buffer *b, const struct list *list)
 {
-	json_t *all = json_array(), *top;
-	char *text = NULL;
-
+	cli_json_open(b, NULL, '{');
+	cli_json_open(b, "credentials", '[');
 	for (size_t i = 0; i < list->count; i++)
-		if (json_array_append_new(all, credential_json(&list->item[i])) < 0)
-			b->failed = true;
-	top = json_pack("{s:o}", "credentials", all);
-	if (top)
-		text = json_dumps(top, JSON_COMPACT | JSON_ENSURE_ASCII);
-	if (text)
-		buffer_printf(b, "%s\n", text);
-	else
-		b->failed = true;
-	free(text);
-	json_decref(top);
+		put_credential_json(b, &list->item[i]);
+	cli_json_close(b, ']');
+	cli_json_close(b, '}');
+	buffer_put(b, "\n", 1);
 }
 
 static void init_screen(struct cli_screen *s, struct buffer *out)

@@ -159,18 +159,35 @@ out:
 	return status;
 }
 
-int cli_tool(const char *name, const char *const *arguments, struct buffer *output)
+static bool find_program(const char *name, char *out, size_t size)
 {
 	static const char *const places[] = { "", "../libexec/keyfob/", "../sbin/", NULL };
+
+	if (find_beside(places, name, X_OK, out, size))
+		return true;
+	cli_fail(KEYFOB_EFAIL, NULL, "cannot find %s beside this program, nor in ../libexec/keyfob or ../sbin", name);
+	return false;
+}
+
+int cli_become(const char *name, char *const argv[])
+{
+	char path[PATH_MAX];
+
+	if (!find_program(name, path, sizeof(path)))
+		return -KEYFOB_EFAIL;
+	execv(path, argv);
+	return cli_fail(KEYFOB_EFAIL, name, "%s: %s", path, strerror(errno));
+}
+
+int cli_tool(const char *name, const char *const *arguments, struct buffer *output)
+{
 	char *variables[ENVIRONMENT_MAX] = { NULL }, *argv[ARGUMENTS_MAX + 1] = { NULL };
 	char path[PATH_MAX];
 	int status = -1;
 	size_t n = 0;
 
-	if (!find_beside(places, name, X_OK, path, sizeof(path))) {
-		cli_fail(KEYFOB_EFAIL, NULL, "cannot find %s beside this program, nor in ../libexec/keyfob or ../sbin", name);
+	if (!find_program(name, path, sizeof(path)))
 		return -1;
-	}
 	argv[n++] = strdup(name);
 	for (; *arguments && n < ARGUMENTS_MAX && argv[n - 1]; arguments++)
 		argv[n++] = strdup(*arguments);

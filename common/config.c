@@ -49,7 +49,8 @@ static bool read_file(const char *path, struct buffer *content, struct buffer *e
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		buffer_printf(errors, "%s: %s\n", path, strerror(errno));
+		buffer_printf(errors, "%s: %s%s\n", path, strerror(errno),
+			errno == EACCES ? " (its readers are root and keyfob-verify: chmod 0644; or chgrp keyfob-verify, chmod 0640)" : "");
 		goto out;
 	}
 	if (!S_ISREG(st.st_mode) || !is_safe(&st)) {

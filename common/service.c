@@ -5,23 +5,27 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
-#include <stdbool.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/wire.h"
 
 #define FIRST_INHERITED_FD 3
 #define RUN_DIRECTORY "/run/keyfob"
+#define GUARD_MS 20
 
 static int notify_fd = -1;
+static bool guarded;
 
 void service_open(void)
 {
@@ -156,4 +160,24 @@ int service_listen(const char *path)
 	int fd = inherited_socket(path);
 
 	return fd >= 0 ? fd : bind_at(path);
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+void service_guard_listener(int listener)
+{
+	guarded = !wire_refuse_descriptors(listener);
+	if (guarded)
+		signal(SIGALRM, on_alarm);
+}
+
+void service_guard(bool on)
+{
+	struct itimerval timer = { { 0, on ? GUARD_MS * 1000 : 0 }, { 0, on ? GUARD_MS * 1000 : 0 } };
+
+	if (guarded)
+		setitimer(ITIMER_REAL, &timer, NULL);
 }

@@ -8,6 +8,8 @@
 #ifndef KEYFOB_SERVICE_H
 #define KEYFOB_SERVICE_H
 
+#include <stdbool.h>
+
 /* Connect to the notification socket, before the right to do so is given up. */
 void service_open(void);
 void service_ready(void);
@@ -21,5 +23,15 @@ void service_stopping(void);
  * Returns -1 with a line in the log.
  */
 int service_listen(const char *path);
+
+/*
+ * Where the kernel cannot refuse descriptors (before Linux 6.16), one that a
+ * client sends may be a socket that lingers when it is closed, as long as he
+ * likes. A signal (SIGALRM) ends that wait, so have it come while a client's
+ * frames are taken or dropped: service_guard(true), recvmsg(2) or close(2),
+ * service_guard(false).
+ */
+void service_guard_listener(int listener);
+void service_guard(bool on);
 
 #endif

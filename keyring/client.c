@@ -2,19 +2,21 @@
 #include "keyring/client.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "keyring/keyctl.h"
 #include "keyring/keyfob.h"
 
 #define OVERFLOW_UID 65534 /* user_namespaces(7) */
-#define CONNECT_TIMEOUT 2 /* seconds; a listening broker accepts at once */
+#define CONNECT_MS 2000 /* a listening broker accepts at once */
 
 static const char *chosen_socket;
 
@@ -40,11 +42,20 @@ static bool is_brokers(uid_t uid)
 	return uid == 0 || uid == geteuid() || (uid == OVERFLOW_UID && !key_ids_are_true());
 }
 
-static int connect_server(const struct client_server *server, char *message, size_t size)
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int connect_server(const struct client_server *server, int timeout_ms, char *message, size_t size)
 {
 	const char *path = server->path;
+	int ms = timeout_ms < CONNECT_MS ? timeout_ms : CONNECT_MS;
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval limit = { .tv_sec = CONNECT_TIMEOUT };
+	struct timeval limit = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
 	int fd;
@@ -109,15 +120,31 @@ int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeou
 	return client_ask(&broker, (uint8_t)opcode, fields, timeout_ms, reply, r, message, size);
 }
 
+/* By the clock: SO_RCVTIMEO would begin anew after every signal that its process gets. */
+static int receive(int fd, int64_t deadline, struct buffer *reply)
+{
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+	int ready;
+
+	do {
+		int64_t left = deadline - now_ms();
+
+		ready = left > 0 ? poll(&wait, 1, (int)left) : 0;
+	} while (ready < 0 && errno == EINTR);
+	if (ready <= 0)
+		return ready < 0 ? -errno : -EAGAIN;
+	return wire_receive(fd, reply, NULL);
+}
+
 int client_ask(const struct client_server *server, uint8_t opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply,
 	struct reader *r, char *message, size_t size)
 {
-	struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
+	int64_t deadline = now_ms() + timeout_ms;
 	struct buffer request;
 	int fd, error;
 
 	message[0] = 0;
-	fd = connect_server(server, message, size);
+	fd = connect_server(server, timeout_ms, message, size);
 	if (fd < 0)
 		return fd;
 	buffer_init(&request, WIRE_MAX);
@@ -126,12 +153,12 @@ int client_ask(const struct client_server *server, uint8_t opcode, const struct 
 	if (fields && !fields->failed)
 		buffer_put(&request, fields->data, fields->length);
 	request.failed = request.failed || (fields && fields->failed);
-	error = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ? -errno : wire_send(fd, &request, -1);
+	error = wire_send(fd, &request, -1);
 	/* A broker that turns a caller away answers and closes before it reads: EPIPE or one ECONNRESET, and then the answer. */
 	if (error == 0 || error == -EPIPE)
-		error = wire_receive(fd, reply, NULL);
+		error = receive(fd, deadline, reply);
 	if (error == -ECONNRESET)
-		error = wire_receive(fd, reply, NULL);
+		error = receive(fd, deadline, reply);
 	close(fd);
 	buffer_free(&request);
 	if (error == -EAGAIN) {

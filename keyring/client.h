@@ -14,7 +14,7 @@ const char *client_socket(void);
 void client_set_socket(const char *path);
 
 /*
- * Send opcode and fields (NULL for none) and wait at most timeout_ms for the
+ * Send opcode and fields (NULL for none) and wait at most timeout_ms in all for the
  * reply, which is put into reply (limit WIRE_MAX; the caller frees it). The
  * server must be root's, or the caller's own.
  * Returns 0 with r at the reply's fields, inside reply; or a negative enum

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "keyring/store.h"
+#include "keyring/store-inner.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,14 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ANCHOR_PREFIX "keyfob-broker:"
 #define MASTER_PREFIX "keyfob-master:"
 #define ASKED_PREFIX "keyfob-asked:"
-#define UID_PREFIX "keyfob-uid:"
 #define MASTER_TOKEN "keyfob-token"
 #define MASTER_RECORD "keyfob-record"
-/* As long as the kernel keeps an unused persistent keyring; stamped again at each publish and each daily relink. */
-#define RING_TIMEOUT (3 * 86400)
 #define RECORD_VERSION 1
 
 /* --- staging ---------------------------------------------------------------- */
@@ -26,15 +22,14 @@
  * add_key(2), wherever else it is linked, and lose its timeout: so the stage
  * is emptied first. ENOKEY: there is none yet.
  */
-static int stage_clear(void)
+int store_stage_clear(void)
 {
 	if (keyctl_clear(KEY_SPEC_THREAD_KEYRING) < 0 && errno != ENOKEY)
 		return -errno;
 	return 0;
 }
 
-/* timeout 0 leaves the key without one: for rings that no user reaches. */
-static int stamp(key_serial_t key, uint32_t perm, unsigned int timeout)
+int store_stamp(key_serial_t key, uint32_t perm, unsigned int timeout)
 {
 	if (keyctl_setperm(key, perm) < 0)
 		return -errno;
@@ -43,19 +38,19 @@ static int stamp(key_serial_t key, uint32_t perm, unsigned int timeout)
 	return 0;
 }
 
-static key_serial_t stage(const char *type, const char *name, const struct buffer *payload, uint32_t perm, unsigned int timeout)
+key_serial_t store_stage(const char *type, const char *name, const struct buffer *payload, uint32_t perm, unsigned int timeout)
 {
 	key_serial_t key;
-	int error = stage_clear();
+	int error = store_stage_clear();
 
 	if (error < 0)
 		return error;
 	key = add_key(type, name, payload ? payload->data : NULL, payload ? payload->length : 0, KEY_SPEC_THREAD_KEYRING);
 	if (key < 0)
 		return -errno;
-	error = stamp(key, perm, timeout);
+	error = store_stamp(key, perm, timeout);
 	if (error < 0) {
-		stage_clear();
+		store_stage_clear();
 		return error;
 	}
 	return key;
@@ -64,34 +59,32 @@ static key_serial_t stage(const char *type, const char *name, const struct buffe
 /* Stage, stamp, link: the new key takes the place of one of the same name in one step. */
 static key_serial_t publish(key_serial_t ring, const char *name, const struct buffer *payload, uint32_t perm, unsigned int timeout)
 {
-	key_serial_t key = stage("user", name, payload, perm, timeout);
+	key_serial_t key = store_stage("user", name, payload, perm, timeout);
 	int error;
 
 	if (key < 0)
 		return key;
 	error = keyctl_link(key, ring) < 0 ? -errno : 0;
-	stage_clear();
+	store_stage_clear();
 	return error < 0 ? error : key;
 }
 
-/* A ring of ours directly in parent; made when it is not there, or has expired. */
-static key_serial_t sub_ring(key_serial_t parent, const char *name, uint32_t perm, unsigned int timeout)
+key_serial_t store_sub_ring(key_serial_t parent, const char *name, uint32_t perm, unsigned int timeout)
 {
 	key_serial_t ring = key_search(parent, "keyring", name);
 	int error;
 
 	if (ring > 0)
 		return ring;
-	ring = stage("keyring", name, NULL, perm, timeout);
+	ring = store_stage("keyring", name, NULL, perm, timeout);
 	if (ring < 0)
 		return ring;
 	error = keyctl_link(ring, parent) < 0 ? -errno : 0;
-	stage_clear();
+	store_stage_clear();
 	return error < 0 ? error : ring;
 }
 
-/* Revoked, not only unlinked: a link somebody made elsewhere dies with it. */
-static int revoke_named(key_serial_t ring, const char *type, const char *name)
+int store_revoke_named(key_serial_t ring, const char *type, const char *name)
 {
 	key_serial_t key = key_search(ring, type, name);
 
@@ -130,7 +123,7 @@ bool store_quota(const struct store *s, struct store_quota *quota)
 }
 
 /* Once a second is enough: in one second nobody fills half of what root may have. */
-static bool is_full(struct store *s)
+bool store_is_full(struct store *s)
 {
 	struct store_quota quota;
 	struct timespec now;
@@ -166,7 +159,7 @@ int store_open(struct store *s, const char *socket_path)
 		return -ENAMETOOLONG;
 	key = find_anchor(s);
 	if (key == -ENOKEY)
-		key = sub_ring(KEY_SPEC_USER_KEYRING, s->name, KEY_ROOT_PERM, 0);
+		key = store_sub_ring(KEY_SPEC_USER_KEYRING, s->name, KEY_ROOT_PERM, 0);
 	if (key < 0)
 		return key;
 	s->anchor = key;
@@ -175,7 +168,7 @@ int store_open(struct store *s, const char *socket_path)
 
 /* --- walking ----------------------------------------------------------------- */
 
-static void each_child(key_serial_t ring, void (*call)(void *arg, key_serial_t key, const struct key_description *d), void *arg)
+void store_each_child(key_serial_t ring, void (*call)(void *arg, key_serial_t key, const struct key_description *d), void *arg)
 {
 	struct buffer list;
 	struct key_description d;
@@ -193,7 +186,7 @@ static void each_child(key_serial_t ring, void (*call)(void *arg, key_serial_t k
 	buffer_free(&list);
 }
 
-static const char *after_prefix(const struct key_description *d, const char *prefix)
+const char *store_after_prefix(const struct key_description *d, const char *prefix)
 {
 	size_t length = strlen(prefix);
 
@@ -210,11 +203,11 @@ struct walk {
 static void walk_credential(void *arg, key_serial_t key, const struct key_description *d)
 {
 	struct walk *walk = arg;
-	const char *name = after_prefix(d, MASTER_PREFIX);
+	const char *name = store_after_prefix(d, MASTER_PREFIX);
 
 	(void)key;
 	if (!name)
-		name = after_prefix(d, ASKED_PREFIX);
+		name = store_after_prefix(d, ASKED_PREFIX);
 	if (name)
 		walk->credential(walk->arg, name);
 }
@@ -223,13 +216,13 @@ void store_each_credential(struct store *s, void (*call)(void *arg, const char *
 {
 	struct walk walk = { .credential = call, .arg = arg };
 
-	each_child(s->anchor, walk_credential, &walk);
+	store_each_child(s->anchor, walk_credential, &walk);
 }
 
 static void walk_copy(void *arg, key_serial_t key, const struct key_description *d)
 {
 	struct walk *walk = arg;
-	const char *name = after_prefix(d, KEY_TOKEN_PREFIX);
+	const char *name = store_after_prefix(d, KEY_TOKEN_PREFIX);
 
 	(void)key;
 	if (name)
@@ -239,7 +232,7 @@ static void walk_copy(void *arg, key_serial_t key, const struct key_description 
 static void walk_uid(void *arg, key_serial_t key, const struct key_description *d)
 {
 	struct walk *walk = arg;
-	const char *uid = after_prefix(d, UID_PREFIX);
+	const char *uid = store_after_prefix(d, UID_PREFIX);
 	key_serial_t ring;
 
 	if (!uid)
@@ -247,20 +240,20 @@ static void walk_uid(void *arg, key_serial_t key, const struct key_description *
 	walk->uid = (uid_t)strtoul(uid, NULL, 10);
 	ring = key_search(key, "keyring", KEY_RING);
 	if (ring > 0)
-		each_child(ring, walk_copy, walk);
+		store_each_child(ring, walk_copy, walk);
 }
 
 void store_each_copy(struct store *s, void (*call)(void *arg, uid_t uid, const char *credential), void *arg)
 {
 	struct walk walk = { .copy = call, .arg = arg };
 
-	each_child(s->anchor, walk_uid, &walk);
+	store_each_child(s->anchor, walk_uid, &walk);
 }
 
 static void revoke_child(void *arg, key_serial_t key, const struct key_description *d)
 {
 	if (strcmp(d->type, "keyring") == 0)
-		each_child(key, revoke_child, arg);
+		store_each_child(key, revoke_child, arg);
 	keyctl_revoke(key);
 }
 
@@ -272,7 +265,7 @@ int store_purge(struct store *s)
 		return 0;
 	if (anchor < 0)
 		return anchor;
-	each_child(anchor, revoke_child, NULL);
+	store_each_child(anchor, revoke_child, NULL);
 	keyctl_revoke(anchor);
 	return keyctl_unlink(anchor, KEY_SPEC_USER_KEYRING) < 0 ? -errno : 0;
 }
@@ -294,7 +287,7 @@ int64_t store_timeout(const struct store_record *record, uint64_t now)
 	return (int64_t)record->expires - margin - (int64_t)now;
 }
 
-static unsigned int clamp_timeout(const struct store_record *record)
+unsigned int store_clamp_timeout(const struct store_record *record)
 {
 	int64_t left = store_timeout(record, (uint64_t)time(NULL));
 
@@ -342,24 +335,24 @@ static int fill(key_serial_t ring, const char *name, const struct buffer *payloa
 {
 	key_serial_t key = add_key("user", name, payload->data, payload->length, ring);
 
-	return key < 0 ? -errno : stamp(key, KEY_ROOT_PERM, timeout);
+	return key < 0 ? -errno : store_stamp(key, KEY_ROOT_PERM, timeout);
 }
 
 int store_put_master(struct store *s, const char *credential, const struct buffer *token, const struct store_record *record)
 {
 	char name[KEY_NAME_SIZE + 8];
-	unsigned int timeout = clamp_timeout(record);
+	unsigned int timeout = store_clamp_timeout(record);
 	struct buffer text;
 	key_serial_t ring;
 	int error;
 
 	if (!timeout)
 		return -EKEYEXPIRED;
-	if (is_full(s))
+	if (store_is_full(s))
 		return -EDQUOT;
 	snprintf(name, sizeof(name), MASTER_PREFIX "%s", credential);
 	buffer_init(&text, WIRE_TOKEN_MAX);
-	ring = stage("keyring", name, NULL, KEY_ROOT_PERM, 0);
+	ring = store_stage("keyring", name, NULL, KEY_ROOT_PERM, 0);
 	error = ring < 0 ? ring : put_record(&text, record) ? 0 : -EMSGSIZE;
 	if (error == 0)
 		error = fill(ring, MASTER_TOKEN, token, timeout);
@@ -367,7 +360,7 @@ int store_put_master(struct store *s, const char *credential, const struct buffe
 		error = fill(ring, MASTER_RECORD, &text, timeout);
 	if (error == 0 && keyctl_link(ring, s->anchor) < 0)
 		error = -errno;
-	stage_clear();
+	store_stage_clear();
 	buffer_free(&text);
 	return error;
 }
@@ -410,9 +403,9 @@ int store_revoke_master(struct store *s, const char *credential)
 	ring = key_search(s->anchor, "keyring", name);
 	if (ring < 0)
 		return ring == -ENOKEY ? 0 : ring;
-	error = revoke_named(ring, "user", MASTER_TOKEN);
+	error = store_revoke_named(ring, "user", MASTER_TOKEN);
 	if (error == 0)
-		error = revoke_named(ring, "user", MASTER_RECORD);
+		error = store_revoke_named(ring, "user", MASTER_RECORD);
 	keyctl_unlink(ring, s->anchor);
 	return error;
 }
@@ -427,7 +420,7 @@ int store_put_asked(struct store *s, const char *credential, const struct store_
 
 	snprintf(name, sizeof(name), ASKED_PREFIX "%s", credential);
 	if (count == 0)
-		return revoke_named(s->anchor, "user", name);
+		return store_revoke_named(s->anchor, "user", name);
 	buffer_init(&b, WIRE_TOKEN_MAX);
 	for (size_t i = 0; i < count && i < STORE_ASKERS_MAX; i++) {
 		buffer_put_u32(&b, askers[i].uid);
@@ -460,195 +453,4 @@ int store_get_asked(struct store *s, const char *credential, struct store_asker 
 	}
 	buffer_free(&b);
 	return (int)count;
-}
-
-/* --- copies ------------------------------------------------------------------- */
-
-static key_serial_t user_ring(struct store *s, uid_t uid, bool make)
-{
-	char name[32];
-	key_serial_t holder;
-
-	snprintf(name, sizeof(name), UID_PREFIX "%u", uid);
-	holder = make ? sub_ring(s->anchor, name, KEY_ROOT_PERM, 0) : key_search(s->anchor, "keyring", name);
-	if (holder < 0)
-		return holder;
-	return make ? sub_ring(holder, KEY_RING, KEY_RING_PERM, RING_TIMEOUT) : key_search(holder, "keyring", KEY_RING);
-}
-
-static bool read_info(key_serial_t ring, const char *credential, struct key_record *info)
-{
-	char name[KEY_NAME_SIZE];
-	struct buffer text;
-	key_serial_t key;
-	bool ok;
-
-	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
-	key = key_search(ring, "user", name);
-	if (key < 0)
-		return false;
-	buffer_init(&text, 4096);
-	ok = key_read(key, &text) == 0 && key_record_parse((const char *)text.data, text.length, info);
-	buffer_free(&text);
-	return ok;
-}
-
-static key_serial_t find_copy(key_serial_t ring, const char *credential)
-{
-	char name[KEY_NAME_SIZE];
-
-	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	return key_search(ring, "user", name);
-}
-
-/*
- * The token in the stage, then its info into the ring, then the token into
- * the ring. The info names the token that stands and the one that is coming:
- * at no moment, and after no crash, does a reader find a token without its
- * expiry.
- */
-int store_put_copy(struct store *s, uid_t uid, const char *credential, const struct buffer *token, const struct store_record *record)
-{
-	char name[KEY_NAME_SIZE];
-	unsigned int timeout = clamp_timeout(record);
-	struct key_record old = { 0 }, info = { .expires = record->expires, .refresh = record->refresh };
-	struct buffer text;
-	key_serial_t ring, key, standing, info_key;
-	int error;
-
-	if (!timeout)
-		return -EKEYEXPIRED;
-	if (is_full(s))
-		return -EDQUOT;
-	ring = user_ring(s, uid, true);
-	if (ring < 0)
-		return ring;
-	keyctl_set_timeout(ring, RING_TIMEOUT);
-	standing = find_copy(ring, credential);
-	if (standing > 0 && read_info(ring, credential, &old) && (old.serial == standing || old.previous == standing)) {
-		info.previous = standing;
-		info.previous_expires = old.serial == standing ? old.expires : old.previous_expires;
-	}
-	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	key = stage("user", name, token, KEY_TOKEN_PERM, timeout);
-	if (key < 0)
-		return key;
-	buffer_init(&text, 512);
-	info.serial = key;
-	snprintf(info.broker, sizeof(info.broker), "%s", s->name + strlen(ANCHOR_PREFIX));
-	memcpy(info.fingerprint, record->fingerprint, sizeof(info.fingerprint));
-	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
-	error = key_record_format(&info, &text) ? 0 : -ENOMEM;
-	if (error == 0) {
-		/* Of another name, so it does not disturb the token beside it in the stage. */
-		info_key = add_key("user", name, text.data, text.length, KEY_SPEC_THREAD_KEYRING);
-		error = info_key < 0 ? -errno : stamp(info_key, KEY_TOKEN_PERM, timeout);
-		if (error == 0 && (keyctl_link(info_key, ring) < 0 || keyctl_link(key, ring) < 0))
-			error = -errno;
-	}
-	stage_clear();
-	buffer_free(&text);
-	return error;
-}
-
-bool store_has_copy(struct store *s, uid_t uid, const char *credential, const struct store_record *record)
-{
-	struct key_record info;
-	key_serial_t ring = user_ring(s, uid, false), key;
-
-	if (ring < 0)
-		return false;
-	key = find_copy(ring, credential);
-	return key > 0 && read_info(ring, credential, &info) && info.serial == key && info.expires == record->expires &&
-	       strcmp(info.fingerprint, record->fingerprint) == 0;
-}
-
-int store_revoke_copy(struct store *s, uid_t uid, const char *credential)
-{
-	char name[KEY_NAME_SIZE];
-	key_serial_t ring = user_ring(s, uid, false);
-	int error;
-
-	if (ring < 0)
-		return ring == -ENOKEY || ring == -EKEYEXPIRED ? 0 : ring;
-	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	error = revoke_named(ring, "user", name);
-	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
-	return error < 0 ? error : revoke_named(ring, "user", name);
-}
-
-/* --- into the user's persistent keyring ---------------------------------------- */
-
-struct holder_search {
-	struct store *store;
-	key_serial_t ring;
-	bool found;
-};
-
-static void is_linked_here(void *arg, key_serial_t key, const struct key_description *d)
-{
-	struct holder_search *search = arg;
-
-	if (strcmp(d->type, "keyring") == 0 && strcmp(d->name, KEY_RING) == 0 && key == search->ring)
-		search->found = true;
-}
-
-static void look_in_uid_ring(void *arg, key_serial_t key, const struct key_description *d)
-{
-	if (after_prefix(d, UID_PREFIX))
-		each_child(key, is_linked_here, arg);
-}
-
-static void look_in_anchor(void *arg, key_serial_t key, const struct key_description *d)
-{
-	struct holder_search *search = arg;
-
-	if (after_prefix(d, ANCHOR_PREFIX) && d->uid == 0 && key != search->store->anchor)
-		each_child(key, look_in_uid_ring, search);
-}
-
-/* Is this ring held by the anchor of another broker? */
-static bool is_foreign(struct store *s, key_serial_t ring)
-{
-	struct holder_search search = { .store = s, .ring = ring };
-
-	each_child(KEY_SPEC_USER_KEYRING, look_in_anchor, &search);
-	return search.found;
-}
-
-/* The child of a user's keyring that bears our name, if root made it and it is not mine. */
-static void look_for_rival(void *arg, key_serial_t key, const struct key_description *d)
-{
-	key_serial_t *rival = arg;
-
-	if (strcmp(d->type, "keyring") == 0 && strcmp(d->name, KEY_RING) == 0 && d->uid == 0 && d->perm == KEY_RING_PERM)
-		*rival = key;
-}
-
-int store_link_ring(struct store *s, uid_t uid)
-{
-	key_serial_t ring, rival = 0;
-	long persistent;
-	int error;
-
-	ring = user_ring(s, uid, true);
-	if (ring < 0)
-		return ring;
-	error = stage_clear();
-	if (error < 0)
-		return error;
-	persistent = keyctl_get_persistent(uid, KEY_SPEC_THREAD_KEYRING);
-	if (persistent < 0)
-		return -errno;
-	each_child((key_serial_t)persistent, look_for_rival, &rival);
-	if (rival == ring)
-		error = 0;
-	else if (rival && is_foreign(s, rival))
-		error = -EBUSY;
-	else
-		error = keyctl_link(ring, (key_serial_t)persistent) < 0 ? -errno : 0;
-	stage_clear();
-	if (error == 0 && keyctl_set_timeout(ring, RING_TIMEOUT) < 0)
-		error = -errno;
-	return error;
 }

@@ -11,6 +11,7 @@
 #include "modules/wipe.h"
 
 #define RETRY_AFTER_MAX 3600
+#define MAX_AGE_MAX (366u * 86400)
 #define CONNECT_METADATA_MS 1000L
 #define CONNECT_PUBLIC_MS 5000L
 #define SHOWN_MAX 300
@@ -167,6 +168,49 @@ static unsigned int parse_retry_after(const char *value)
 	return seconds < 0 ? 0 : seconds > RETRY_AFTER_MAX ? RETRY_AFTER_MAX : (unsigned int)seconds;
 }
 
+bool http_is_etag(const char *text)
+{
+	size_t length = 0, start = strncmp(text, "W/", 2) == 0 ? 2 : 0;
+
+	while (text[length] > 0x20 && text[length] < 0x7f)
+		length++;
+	return !text[length] && length <= HTTP_ETAG_MAX && length >= start + 2 && text[start] == '"' && text[length - 1] == '"';
+}
+
+static void take_etag(struct http_exchange *x, const char *value, size_t length)
+{
+	char etag[HTTP_ETAG_MAX + 1];
+
+	while (length && (value[length - 1] == ' ' || value[length - 1] == '\t' || value[length - 1] == '\r' || value[length - 1] == '\n'))
+		length--;
+	if (length > HTTP_ETAG_MAX || memchr(value, 0, length))
+		return;
+	memcpy(etag, value, length);
+	etag[length] = 0;
+	if (http_is_etag(etag))
+		memcpy(x->etag, etag, sizeof(etag));
+}
+
+/* Of several words about it the most careful counts. */
+static void take_cache_control(struct http_exchange *x, const char *value, size_t length)
+{
+	char text[256], *rest = text, *word, *end;
+	unsigned long age = 0;
+	bool may_keep = true;
+
+	snprintf(text, sizeof(text), "%.*s", (int)(length < sizeof(text) ? length : sizeof(text) - 1), value);
+	while ((word = strsep(&rest, ","))) {
+		word += strspn(word, " \t");
+		if (strncasecmp(word, "no-store", 8) == 0 || strncasecmp(word, "no-cache", 8) == 0)
+			may_keep = false;
+		if (strncasecmp(word, "max-age=", 8) != 0)
+			continue;
+		word += word[8] == '"' ? 9 : 8;
+		age = word[0] >= '0' && word[0] <= '9' ? strtoul(word, &end, 10) : 0;
+	}
+	x->max_age = !may_keep ? 0 : age < MAX_AGE_MAX ? (unsigned int)age : MAX_AGE_MAX;
+}
+
 struct tally {
 	struct http_exchange *x;
 	char names[512]; /* of the reply's headers, to be told */
@@ -193,6 +237,10 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 		x->retry_after = parse_retry_after(text);
 	else if (name == 12 && strncasecmp(line, "content-type", name) == 0)
 		snprintf(x->content_type, sizeof(x->content_type), "%s", text);
+	else if (name == 4 && strncasecmp(line, "etag", name) == 0)
+		take_etag(x, value, (size_t)(line + length - value));
+	else if (name == 13 && strncasecmp(line, "cache-control", name) == 0)
+		take_cache_control(x, value, (size_t)(line + length - value));
 	else if (name == 16 && strncasecmp(line, "www-authenticate", name) == 0 && !x->challenge[0])
 		snprintf(x->challenge, sizeof(x->challenge), "%.*s", (int)(line + length - value), value);
 	x->challenge[strcspn(x->challenge, "\r\n")] = 0;
@@ -271,8 +319,8 @@ static void http_fail(const struct http_exchange *x, CURL *curl, CURLcode code, 
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: the URL is not usable; check endpoint=", x->service);
 		break;
 	case CURLE_WRITE_ERROR:
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s: the answer of %s is longer than %d KiB; this is no token", x->service,
-			where, HTTP_BODY_MAX / 1024);
+		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s: the answer of %s is longer than %zu KiB%s", x->service, where,
+			x->body.limit / 1024, x->body_max ? "" : "; this is no token");
 		break;
 	case CURLE_PARTIAL_FILE:
 	case CURLE_GOT_NOTHING:
@@ -291,6 +339,9 @@ static void set_options(CURL *curl, struct http_exchange *x, const struct keyfob
 	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	/* What a proxy says of its tunnel is not the peer's answer. */
+	curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "keyfob/" KEYFOB_VERSION);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
@@ -363,6 +414,7 @@ bool http_perform(struct http_exchange *x, const struct keyfob_request *request,
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: the URL is too long", x->service);
 		return false;
 	}
+	x->body.limit = x->body_max ? x->body_max : HTTP_BODY_MAX;
 	name_origin(where, sizeof(where), url);
 	report_tell(request, "%s %s", x->form ? "POST" : "GET", url);
 	curl = curl_easy_init();

@@ -11,6 +11,7 @@
 
 #define HTTP_BODY_MAX 65536
 #define HTTP_URL_MAX 8192
+#define HTTP_ETAG_MAX 64
 
 /* The options of every module that speaks HTTP, for its table. */
 #define HTTP_OPTIONS \
@@ -35,13 +36,16 @@ struct http_exchange {
 	struct buffer url; /* may be told: holds no secret */
 	const char *const *headers; /* "Name: value", NULL-terminated, or NULL */
 	const struct buffer *form; /* NULL: GET. Else POST of this, application/x-www-form-urlencoded */
+	size_t body_max; /* bytes of an answer; 0: HTTP_BODY_MAX, enough for a token */
 	/* what came */
 	long status;
-	struct buffer body; /* at most HTTP_BODY_MAX bytes; wiped */
+	struct buffer body; /* wiped */
 	char content_type[64];
 	char flavor[32]; /* Metadata-Flavor */
 	char challenge[512]; /* WWW-Authenticate, the first, as it came */
 	unsigned int retry_after; /* seconds, at most 3600; 0: none */
+	char etag[HTTP_ETAG_MAX + 1]; /* with its quotes; "" when there is none, or it is longer or no ETag */
+	unsigned int max_age; /* seconds that the answer may be kept (RFC 9111 section 5.2.2.1), 0: no word, or not at all */
 };
 
 /*
@@ -52,6 +56,8 @@ struct http_exchange {
 bool http_init(
 	struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply, const char *origin, const char *path);
 void http_free(struct http_exchange *x);
+/* May this be sent back as the tag of an answer that is known (RFC 9110 section 8.8.3)? */
+bool http_is_etag(const char *text);
 /* Append "&name=value" or "?name=value" to the URL, the value percent-encoded. */
 void http_query(struct http_exchange *x, const char *name, const char *value);
 /* Append text, percent-encoded except for what RFC 3986 leaves unreserved and the characters in keep. */

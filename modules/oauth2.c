@@ -3,118 +3,27 @@
 #include <stdlib.h>
 
 #include "modules/assertion.h"
+#include "modules/discovery.h"
 #include "modules/http.h"
 #include "modules/json.h"
 #include "modules/module.h"
-#include "modules/report.h"
 #include "modules/token-endpoint.h"
 
-#define DISCOVERY_PATH "/.well-known/openid-configuration"
 #define ASSERTION_TYPE "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 #define ASSERTION_SECONDS 300
 #define FORM_MAX 262144
 
-/* A URL cut where http_init() wants it cut. */
-struct target {
-	char url[2048];
-	char origin[512];
-	const char *path; /* within url */
-};
-
 /* --- where to ask ------------------------------------------------------------ */
 
-static bool set_target(struct target *target, const char *url, const char *whose, struct keyfob_reply *reply)
-{
-	const char *host = strstr(url, "://"), *path = host ? strpbrk(host + 3, "/?") : NULL;
-	size_t origin = path ? (size_t)(path - url) : strlen(url);
-
-	if (!http_is_private(url, NULL) || strchr(url, '#') || strlen(url) >= sizeof(target->url) || origin >= sizeof(target->origin)) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s must be an https:// URL, or http:// on this host", whose);
-		return false;
-	}
-	snprintf(target->url, sizeof(target->url), "%s", url);
-	snprintf(target->origin, sizeof(target->origin), "%.*s", (int)origin, url);
-	target->path = path ? target->url + origin : "/";
-	return true;
-}
-
-static void read_discovery(const struct http_exchange *x, const char *issuer, struct target *target, struct keyfob_reply *reply)
-{
-	const char *why = NULL, *named, *endpoint;
-	json_t *object = json_reply_load(x->body.data, x->body.length, &why);
-	char shown[300];
-
-	named = object ? json_reply_text(object, "issuer") : NULL;
-	endpoint = object ? json_reply_text(object, "token_endpoint") : NULL;
-	if (!object)
-		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "discovery answered 200, but with no usable JSON: %s", why);
-	else if (!named || strcmp(named, issuer) != 0) {
-		report_text(shown, sizeof(shown), named ? named : "nobody", strlen(named ? named : "nobody"), REPORT_MASK_KEEP_IDS);
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
-			"discovery names the issuer %s, and issuer= says otherwise; they must agree to the letter", shown);
-	} else if (!endpoint)
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "discovery names no token_endpoint; set token_endpoint=");
-	else
-		set_target(target, endpoint, "the token_endpoint that discovery names", reply);
-	json_reply_free(object);
-}
-
-static void discovery_fail(const struct http_exchange *x, struct keyfob_reply *reply)
-{
-	bool throttled = x->status == 429, later = x->status >= 500 || x->status == 408;
-	bool refused = x->status >= 400 && !later;
-
-	reply->retry_after = x->retry_after;
-	keyfob_fail(reply,
-		throttled ? KEYFOB_CLASS_THROTTLED
-		: later	  ? KEYFOB_CLASS_TRANSIENT
-		: refused ? KEYFOB_CLASS_CONFIG
-			  : KEYFOB_CLASS_UNAVAILABLE,
-		"discovery answered %ld%s", x->status,
-		throttled || later ? ""
-		: refused	   ? "; check issuer=, or set token_endpoint="
-				   : "; this is no discovery document, and a redirect is never followed; check issuer=");
-}
-
-static bool discover(const struct keyfob_request *request, const char *issuer, struct target *target, struct keyfob_reply *reply)
-{
-	size_t length = strlen(issuer);
-	struct target document;
-	struct http_exchange x;
-	char url[2048];
-	bool local;
-
-	while (length && issuer[length - 1] == '/')
-		length--;
-	snprintf(url, sizeof(url), "%.*s" DISCOVERY_PATH, (int)length, issuer);
-	if (!set_target(&document, url, "issuer=", reply))
-		return false;
-	if (!http_init(&x, request, reply, document.origin, document.path))
-		goto out;
-	x.service = "discovery";
-	http_is_private(buffer_cstring(&x.url) ? (const char *)x.url.data : "", &local);
-	x.peer = local ? HTTP_METADATA : HTTP_PUBLIC;
-	x.advice = "check issuer=, or set token_endpoint=";
-	if (!http_perform(&x, request, reply))
-		goto out;
-	if (x.status == 200)
-		read_discovery(&x, issuer, target, reply);
-	else
-		discovery_fail(&x, reply);
-out:
-	http_free(&x);
-	return reply->class == KEYFOB_CLASS_OK;
-}
-
-static bool find_endpoint(const struct keyfob_request *request, struct target *target, struct keyfob_reply *reply)
+static bool find_endpoint(const struct keyfob_request *request, struct discovery_target *target, struct keyfob_reply *reply)
 {
 	const char *endpoint = keyfob_setting(request, "token_endpoint", NULL);
 	const char *issuer = keyfob_setting(request, "issuer", NULL);
 
 	if (endpoint)
-		return set_target(target, endpoint, "token_endpoint=", reply);
+		return discovery_set_target(target, endpoint, "token_endpoint=", reply);
 	if (issuer)
-		return discover(request, issuer, target, reply);
+		return discovery_find(request, NULL, issuer, "token_endpoint", target, reply);
 	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "say where to ask: token_endpoint=, or issuer= for discovery");
 	return false;
 }
@@ -192,7 +101,7 @@ static bool add_assertion(const struct keyfob_request *request, const char *audi
 }
 
 /* Put who asks, and the proof of it, into the form or the header. */
-static bool authenticate(const struct keyfob_request *request, const struct target *target, struct buffer *form,
+static bool authenticate(const struct keyfob_request *request, const struct discovery_target *target, struct buffer *form,
 	struct buffer *authorization, struct keyfob_reply *reply)
 {
 	const char *id = keyfob_setting(request, "client_id", "");
@@ -254,16 +163,15 @@ static bool check_settings(const struct keyfob_request *request, struct keyfob_r
 static void obtain(const struct keyfob_request *request, struct keyfob_reply *reply)
 {
 	struct token_endpoint endpoint = { .service = "the token endpoint" };
-	struct keyfob_request rest = *request;
+	struct keyfob_request rest;
 	struct buffer form, authorization;
-	struct target target;
-	time_t start = time(NULL), spent;
+	struct discovery_target target;
+	time_t start = time(NULL);
 
 	if (!check_settings(request, reply) || !find_endpoint(request, &target, reply))
 		return;
 	/* Discovery has had its share of the time. */
-	spent = time(NULL) - start;
-	rest.timeout = spent > 0 && spent < (time_t)rest.timeout ? rest.timeout - (unsigned int)spent : rest.timeout;
+	rest = discovery_rest(request, start);
 	buffer_init(&form, FORM_MAX);
 	buffer_init(&authorization, FORM_MAX);
 	token_form_add(&form, "grant_type", "client_credentials");

@@ -9,7 +9,7 @@ set -eu
 build="gcc make pkg-config libkeyutils-dev libcurl4-openssl-dev libssl-dev libjansson-dev libevent-dev
 	libini-config-dev libseccomp-dev libmd-dev libpam0g-dev"
 demo="keyutils curl jq procps"
-tests="libcmocka-dev openssl mandoc g++"
+tests="libcmocka-dev openssl mandoc g++ pamtester postgresql mariadb-server mariadb-client pgbouncer openssh-server"
 # keyfobd starts fetches as the first; the others are for the verifier and the metadata endpoint.
 users="keyfob-fetch keyfob-verify keyfob-metadata"
 
@@ -47,11 +47,49 @@ if [ "$(id -u)" != 0 ]; then
 	echo "deps: this needs root: run make deps as root" >&2
 	exit 1
 fi
+
+# The tests start servers of their own: those that come with the packages do not run, neither now nor after the next boot,
+# and no PostgreSQL cluster is made.
+policy=/usr/sbin/policy-rc.d clusters=/etc/postgresql-common/createcluster.d
+no_services() {
+	trap services_as_before EXIT
+	trap 'exit 1' INT TERM HUP
+	case " $missing_packages " in
+	*" postgresql "*)
+		[ -d "$clusters" ] || rmdir_clusters=yes
+		mkdir -p "$clusters"
+		echo "create_main_cluster = false" >"$clusters/keyfob-deps.conf"
+		;;
+	esac
+	if [ ! -e "$policy" ]; then
+		rm_policy=yes
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 0755 "$policy"
+	fi
+}
+services_as_before() {
+	trap - EXIT
+	rm -f "$clusters/keyfob-deps.conf"
+	[ -z "${rmdir_clusters:-}" ] || rmdir "$clusters" 2>/dev/null || true
+	[ -z "${rm_policy:-}" ] || rm -f "$policy"
+	for package in $missing_packages; do
+		case $package in
+		mariadb-server) service=mariadb ;;
+		pgbouncer) service=pgbouncer ;;
+		openssh-server) service=ssh ;;
+		*) continue ;;
+		esac
+		[ ! -e "/etc/init.d/$service" ] || update-rc.d "$service" disable >/dev/null 2>&1 || true
+	done
+}
+
 if [ -n "$missing_packages" ]; then
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -q >/dev/null
+	no_services
 	# shellcheck disable=SC2086
 	apt-get install -y -q --no-install-recommends $missing_packages >/dev/null
+	services_as_before
 fi
 for user in $missing_users; do
 	useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"

@@ -2,8 +2,9 @@
 /*
  * The Accept half of the configuration: identity providers, the organizations
  * that connect them to services, and database users. Read whole, checked
- * whole and never changed afterwards. No network, no JSON, no cryptography:
- * keyfobd, keyfob-verifyd and the verbs that edit it all read it here.
+ * whole (federation-read.c) and never changed afterwards. No network, no JSON,
+ * no cryptography: keyfobd, keyfob-verifyd and the verbs that edit it all read
+ * it here.
  */
 #ifndef KEYFOB_FEDERATION_H
 #define KEYFOB_FEDERATION_H
@@ -17,6 +18,7 @@
 
 #define FEDERATION_TOKEN_SIZE 16384 /* bytes of a token, unless max_token_size says otherwise */
 #define FEDERATION_TEXT_MAX 1024 /* bytes of any value */
+#define FEDERATION_IDENTITY_MAX 255 /* bytes of what names somebody: a login, a user or group identifier */
 
 enum federation_type { FEDERATION_USER, FEDERATION_GROUP };
 enum federation_rules { FEDERATION_KEYFOB, FEDERATION_MONGODB };
@@ -79,6 +81,7 @@ struct federation {
 	struct federation_organization *organizations;
 	struct federation_service *services;
 	struct federation_user *users;
+	const struct federation_user **logins; /* the users by service and login, for federation_logins() */
 };
 
 /* Is this section's type one of the four? Other types are somebody else's. */
@@ -98,11 +101,22 @@ const struct federation_provider *federation_provider(const struct federation *f
 const struct federation_organization *federation_organization(const struct federation *f, const char *name);
 const struct federation_service *federation_service(const struct federation *f, const char *name);
 const struct federation_user *federation_user(const struct federation *f, const char *name);
+/* The database users who share this login of this service, in the order of the files. Their number in *count. */
+const struct federation_user *const *federation_logins(const struct federation *f, const char *service, const char *login, size_t *count);
 /* Does an organization hold both? Without any organization all are connected. */
 bool federation_connected(const struct federation *f, const char *provider, const char *service);
 /* May a process of this uid ask for the service? Root may. Needs federation_resolve(). */
 bool federation_may_ask(const struct federation *f, const char *service, uid_t uid);
+/* No control characters, neither ASCII's nor U+0080 to U+009F. */
+bool federation_is_plain(const char *text);
+/* May this text name somebody: not empty, not too long, no control characters? */
+bool federation_is_identity(const char *text);
 /* Is this the identity provider's issuer, or the one other spelling that is known (Google's)? */
 bool federation_is_issuer(const struct federation_provider *p, const char *issuer);
+
+bool federation_list_holds(const struct federation_list *list, const char *name);
+/* A line "FILE:LINE: ..." in errors, escaped. */
+void federation_fault(struct buffer *errors, const char *file, unsigned int line, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
 
 #endif

@@ -22,7 +22,8 @@ struct jwks;
  * Import a document. What cannot be used is skipped, a line for each in notes
  * (NULL: not wanted) that names the key by its kid, escaped. NULL with a line
  * in why when there is no usable key or the document is none: such a set must
- * not take the place of a good one.
+ * not take the place of a good one. A document of more than JWKS_KEYS_MAX keys
+ * is refused whole.
  */
 struct jwks *jwks_import(const void *json, size_t length, struct buffer *notes, char *why, size_t why_size);
 /* The same of one bare JWK. */
@@ -40,8 +41,9 @@ bool jwks_same(const struct jwks *a, const struct jwks *b);
 
 /*
  * The key for a token: exactly this kid; without a kid (NULL) the one key that
- * fits alg, if it is the only one. REASON_OK, KID_UNKNOWN, or KEY_UNUSABLE
- * when the key with that kid does not fit alg.
+ * fits alg, if it is the only one. REASON_OK; KID_UNKNOWN; KEY_UNUSABLE when
+ * the key with that kid does not fit alg or was skipped, or without a kid none
+ * fits; KID when without one several fit.
  */
 enum reason jwks_find(const struct jwks *set, const char *kid, const char *alg, const struct jwk **key);
 

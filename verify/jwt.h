@@ -5,20 +5,20 @@
  *
  * Strict, so that two readers never see two different tokens in the same
  * bytes: exactly two dots, canonical base64url, no white space, objects at
- * the top, no member twice at any level, no NUL, bounded size and depth.
+ * the top of JSON that verify/json.h takes, bounded size.
  */
 #ifndef KEYFOB_JWT_H
 #define KEYFOB_JWT_H
 
-#include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/buffer.h"
+#include "verify/json.h"
 
 #define JWT_TOKEN_MAX 65536 /* the token, whole */
 #define JWT_HEADER_MAX 4096 /* the header, decoded */
-#define JWT_DEPTH_MAX 16 /* objects and arrays within each other */
-#define JWT_MEMBERS_MAX 256 /* of the header, and of the claims */
 
 enum jwt_error {
 	JWT_OK,
@@ -32,7 +32,7 @@ enum jwt_error {
 
 struct jwt {
 	json_t *header;
-	json_t *claims;
+	json_t *claims; /* NULL after jwt_parse_signed() */
 	size_t signed_length; /* bytes of the token that the signature covers */
 	struct buffer signature;
 };
@@ -43,6 +43,8 @@ struct jwt {
  * On success *jwt is the caller's, to be freed; on failure there is nothing to free.
  */
 enum jwt_error jwt_parse(struct jwt *jwt, const char *token, size_t length);
+/* The same of any compact JWS: its payload may be whatever bytes, or none, and is not looked at. */
+enum jwt_error jwt_parse_signed(struct jwt *jwt, const char *token, size_t length);
 /* Wipe and free the parts. Safe on a zeroed struct. */
 void jwt_free(struct jwt *jwt);
 /* A few words for an error; never NULL. */

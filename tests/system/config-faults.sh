@@ -93,7 +93,7 @@ faulty "no provider" 'keyfob.conf:[0-9]+: credential atlas has no provider line'
 [credential atlas]
 allow = user:$alice
 EOF
-faulty "unknown section" 'keyfob.conf:[0-9]+: there is no section \[credentials\] \(there is: \[credential NAME\]\)' <<EOF
+faulty "unknown section" 'keyfob.conf:[0-9]+: there is no section \[credentials\] \(there is: \[credential NAME\], \[identity-provider NAME\], ' <<EOF
 [credentials atlas]
 provider = azure
 EOF

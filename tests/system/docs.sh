@@ -45,7 +45,7 @@ options_in() {
 	grep -oE -- '--[a-z][a-z-]*' | lines
 }
 verbs() {
-	keyfob --help | sed -nE 's/^  ([a-z]+( list| show)?) .*/\1/p'
+	keyfob --help | sed -nE 's/^  ([a-z]+( [a-z]+)?) .*/\1/p'
 }
 all_help() {
 	keyfob --help
@@ -59,8 +59,13 @@ page_options() {
 }
 is "keyfob's options are those of keyfob(1)" "$(all_help | options_in)" "$(page_options keyfob.1)"
 is "keyfob's verbs are those of keyfob(1)" "$(verbs | lines)" \
-	"$(sed -nE 's/^\.It Cm ([a-z]+( list| show)?)( .*)?$/\1/p' "$MAN/keyfob.1" | lines)"
+	"$(sed -nE 's/^\.It Cm ([a-z]+( [a-z]+)?)( .*)?$/\1/p' "$MAN/keyfob.1" | lines)"
+for verb in explain 'idp add' 'dbuser delete'; do
+	# shellcheck disable=SC2086
+	is "keyfob-admin tells of $verb what keyfob does" "$("$KEYFOB_PREFIX/libexec/keyfob/keyfob-admin" $verb --help)" "$(keyfob $verb --help)"
+done
 is "keyfobd's options are those of keyfobd(8)" "$(keyfobd --help | options_in)" "$(page_options keyfobd.8)"
+is "keyfob-verifyd's options are those of keyfob-verifyd(8)" "$(keyfob-verifyd --help | options_in)" "$(page_options keyfob-verifyd.8)"
 is "the emulator's options are those of keyfob-emulator(1)" "$(keyfob-emulator --help | options_in)" "$(page_options keyfob-emulator.1)"
 is "keyfob-fetch's options are those of keyfob-fetch(8)" "$("$KEYFOB_PREFIX/libexec/keyfob/keyfob-fetch" --help | options_in)" \
 	"$(page_options keyfob-fetch.8)"
@@ -76,6 +81,17 @@ told=$(keyfobd --check --config "$CONFIG" 2>&1)
 is "the keys that keyfobd tells stand in keyfob.conf(5)" \
 	"$(sed -n 's/.*no key no_such_key (it has: \(.*\))$/\1/p' <<<"$told" | tr -d ' ' | tr ',' '\n' | lines)" "$page_keys"
 is "the keys that it takes are the same" "$(sed -n 's/.*strcmp(key, "\([a-z_]*\)").*/\1/p' broker/policy.c | lines)" "$page_keys"
+# The four kinds of sections that say whom to let in: what is told of a key that is not there, and the page.
+while IFS=: read -r type heading; do
+	configure <<<"[$type x]"$'\nno_such_key = 1'
+	is "the keys of [$type] stand in keyfob.conf(5)" "$(page_part ".Sh KEYS OF $heading" | sed -n 's/^\.It Ic //p' | lines)" \
+		"$(keyfobd --check --config "$CONFIG" 2>&1 | sed -n 's/.*no key no_such_key (there is: \(.*\))$/\1/p' | tr -d ' ' | tr ',' '\n' | lines)"
+done <<'END'
+identity-provider:AN IDENTITY PROVIDER
+organization:AN ORGANIZATION
+service:A SERVICE
+database-user:A DATABASE USER
+END
 module_options() {
 	keyfob module show "$1" --json | jq -r '.options[] | select(.arguments | not).name' | lines
 }
@@ -130,7 +146,7 @@ command_exists() {
 	if [ "$program" = keyfob ]; then
 		while [[ ${1:-} = --config || ${1:-} = --socket ]]; do shift 2; done
 		verb=${1:-}
-		[[ $verb = module ]] && verb="$1 ${2:-}"
+		verbs | grep -qx "$verb ${2:-}" && verb="$1 $2"
 		[[ $verb = --* || $verb = help ]] || verbs | grep -qx "$verb" || return 1
 		# shellcheck disable=SC2086
 		[[ $verb = --* || $verb = help ]] || help=$(keyfob $verb --help | options_in; echo --help)
@@ -155,8 +171,13 @@ is "every file that the texts name is there" "$(grep -hoP '(?<![\w/])(broker|cli
 	$TEXTS | lines | while read -r path; do [ -e "$path" ] || echo "$path"; done)" ""
 is "OPERATING lists the events that the broker logs" "$(sed -nE 's/^\| `([a-z-]+)` \|.*\| (err|warning|notice|info|debug) .*/\1/p' doc/OPERATING.md | lines)" \
 	"$(grep -ohE 'event=[a-z-]+' broker/*.c | cut -d= -f2 | lines)"
+is "keyfob-verifyd(8) lists the events that the verifier logs" \
+	"$(awk '/^\.Sh/ { on = ($0 == ".Sh LOG") } on' "$MAN/keyfob-verifyd.8" | sed -n 's/^\.It Li //p' | tr ',' '\n' | tr -d ' ' | lines)" \
+	"$(grep -ohE 'event=[a-z-]+' verify/*.c | cut -d= -f2 | lines)"
+# Those of the broker, then those of the verifier.
 is "PROTOCOL numbers the requests as they are" "$(sed -nE 's/^\| ([0-9]+) \| ([A-Z]+) \|.*/\1 \2/p' doc/PROTOCOL.md)" \
-	"$(awk '/^enum wire_opcode/ { on = 1; next } /^}/ { on = 0 } on && match($1, /^WIRE_[A-Z]+/) { print ++n, substr($1, 6, RLENGTH - 5) }' common/wire.h)"
+	"$(awk '/^enum wire_(opcode|verify) / { on = 1; n = 0; next } /^}/ { on = 0 }
+		on && match($1, /^WIRE_[A-Z_]+/) { name = substr($1, 6, RLENGTH - 5); sub(/^VERIFY_/, "", name); print ++n, name }' common/wire.h)"
 for code in 0 1 2 3 4 5 6 7 8; do
 	check "README and OPERATING tell exit code $code" sh -c "grep -q '^| $code |' README.md && grep -q '^| $code |' doc/OPERATING.md"
 done

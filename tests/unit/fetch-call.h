@@ -43,6 +43,8 @@ struct answer {
 	struct wire_result said;
 	char token[WIRE_TOKEN_MAX + 1];
 	size_t length;
+	uint8_t document[WIRE_KEYSET_MAX];
+	size_t document_length, parts;
 	int status;
 };
 
@@ -135,6 +137,14 @@ static void take_frame(const struct buffer *frame)
 	} else if (tag == WIRE_FETCH_LINE) {
 		reader_text(&r, answer.line, sizeof(answer.line));
 		answer.lines++;
+	} else if (tag == WIRE_FETCH_DATA) {
+		size_t length;
+		const uint8_t *part = reader_string(&r, &length);
+
+		assert_true(length > 0 && length <= WIRE_CHUNK && answer.document_length + length <= sizeof(answer.document));
+		memcpy(answer.document + answer.document_length, part, length);
+		answer.document_length += length;
+		answer.parts++;
 	} else {
 		assert_int_equal(tag, WIRE_FETCH_RESULT);
 		assert_true(wire_get_result(&r, &answer.said, &token, &answer.length));

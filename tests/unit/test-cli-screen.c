@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What `keyfob status` draws: bars, durations, lines that fit the screen.
- * links: cli/screen cli/output cli/args keyring/client keyring/keyfob keyring/lookup keyring/keyctl
+ * links: cli/screen cli/output cli/json cli/args cli/verbs keyring/client keyring/keyfob keyring/lookup keyring/keyctl
  * links: common/buffer common/wire common/log
  * libs: libkeyutils
  */
@@ -140,6 +140,8 @@ static struct cli_credential some_credential(void)
 		.issuer = issuer,
 		.audience = audience,
 		.subject = subject,
+		.identity_provider = nothing,
+		.mismatch = nothing,
 		.readers = some_readers,
 		.count = 2,
 	};
@@ -227,6 +229,29 @@ static void test_advice(void **state)
 	assert_non_null(strstr(drawn(), "readers    root alone\n"));
 }
 
+static void test_judge(void **state)
+{
+	char judge[] = "entra", mismatch[] = "aud is 0d5c, entra wants api://0d5c";
+	struct cli_credential c = some_credential();
+	struct cli_screen s = screen(80, false);
+
+	(void)state;
+	c.identity_provider = judge;
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "\n  would pass entra: yes, by iss and aud\n  readers "));
+	assert_null(strstr(drawn(), "  try "));
+	c.mismatch = mismatch;
+	s = screen(80, false);
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "\n  would pass entra: NO, aud is 0d5c, entra wants api://0d5c\n"));
+	assert_non_null(strstr(drawn(), "\n  try        keyfob explain atlas\n"));
+	/* Without a token there is nothing to judge. */
+	c.expires = 0;
+	s = screen(80, false);
+	cli_screen_credential(&s, &c);
+	assert_null(strstr(drawn(), "would pass"));
+}
+
 /* A provider's words reach a terminal: nothing of them may be a command to it. */
 static void test_escapes(void **state)
 {
@@ -236,7 +261,8 @@ static void test_escapes(void **state)
 	struct cli_screen s = screen(80, false);
 
 	(void)state;
-	c.description = c.provider = c.resource = c.last_error = c.issuer = c.audience = c.subject = evil;
+	c.description = c.provider = c.resource = c.last_error = c.issuer = c.audience = c.subject = c.mismatch = evil;
+	c.identity_provider = (char[]){ "entra" };
 	cli_screen_credential(&s, &c);
 	assert_null(strchr(drawn(), '\033'));
 	assert_null(strchr(drawn(), '\x9b'));
@@ -287,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_block),
 		cmocka_unit_test(test_widths),
 		cmocka_unit_test(test_advice),
+		cmocka_unit_test(test_judge),
 		cmocka_unit_test(test_escapes),
 		cmocka_unit_test(test_language),
 		cmocka_unit_test(test_json),

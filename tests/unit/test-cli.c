@@ -41,7 +41,8 @@ static void put_credential(struct buffer *b, const char *name, uint8_t state)
 {
 	const char *const texts[] = { name, "orders database", "azure client_id=1", "api://x" };
 	const uint64_t numbers[] = { state == WIRE_STATE_NONE ? 0 : EXPIRES, 0, 1, 7, 2, 0 };
-	const char *const more[] = { "3fa9c1d2", state == WIRE_STATE_NONE ? "" : "it said \"no\"\n", "https://i.example", "aud", "sub" };
+	const char *const more[] = { "3fa9c1d2", state == WIRE_STATE_NONE ? "" : "it said \"no\"\n", "https://i.example", "aud", "sub",
+		state == WIRE_STATE_NONE ? "" : "entra", state == WIRE_STATE_STALE ? "aud is aud, entra wants orders" : "" };
 
 	for (size_t i = 0; i < 4; i++)
 		buffer_put_text(b, texts[i]);
@@ -49,7 +50,7 @@ static void put_credential(struct buffer *b, const char *name, uint8_t state)
 	buffer_put_u8(b, KEYFOB_KIND_ACCESS);
 	for (size_t i = 0; i < 6; i++)
 		buffer_put_u64(b, numbers[i]);
-	for (size_t i = 0; i < 5; i++)
+	for (size_t i = 0; i < 7; i++)
 		buffer_put_text(b, more[i]);
 	buffer_put_u32(b, 2);
 	buffer_put_text(b, "orders");
@@ -218,6 +219,8 @@ static int run_to(int out, const char *input, const char *words)
 	if (pid == 0) {
 		syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
 		setenv("KEYFOB_SOCKET", path, 1);
+		setenv("KEYFOB_VERIFY_SOCKET", "/nonexistent/verify.sock", 1);
+		setenv("KEYFOB_CONFIG", "/nonexistent/keyfob.conf", 1);
 		setenv("COLUMNS", "100", 1);
 		dup2(in, 0);
 		dup2(out >= 0 ? out : kept, 1);
@@ -315,6 +318,14 @@ static void test_usage(void **state)
 		{ "explain - --as root", "--as goes with" },
 		{ "explain a --as nobody-of-that-name", "no such user" },
 		{ "help gte", "did you mean get?" },
+		{ "explain a --rules", "--rules needs a value" },
+		{ "idp", "there is idp list, idp show, idp add" },
+		{ "idp ad x", "did you mean idp add?" },
+		{ "idp add", "missing: NAME\nusage: keyfob idp add NAME [--OPTION=VALUE ...]\n" },
+		{ "idp add x --isuer=y", "did you mean --issuer?" },
+		{ "verify token --service s", "never on a command line" },
+		{ "verify -", "--service says" },
+		{ "jwks list ../x", "not an identity provider's name" },
 	};
 
 	(void)state;
@@ -354,7 +365,10 @@ static void test_status(void **state)
 	assert_string_equal(json_string_value(json_object_get(c, "state")), "none");
 	assert_true(json_is_null(json_object_get(c, "expires_at")));
 	assert_true(json_is_null(json_object_get(c, "last_error")));
+	assert_true(json_is_null(json_object_get(c, "identity_provider")));
 	c = json_array_get(list, 1);
+	assert_string_equal(json_string_value(json_object_get(c, "identity_provider")), "entra");
+	assert_string_equal(json_string_value(json_object_get(c, "mismatch")), "aud is aud, entra wants orders");
 	assert_string_equal(json_string_value(json_object_get(c, "state")), "stale");
 	assert_int_equal(json_integer_value(json_object_get(c, "expires_at")), EXPIRES);
 	assert_int_equal(json_integer_value(json_object_get(c, "fetches")), 7);
@@ -363,6 +377,7 @@ static void test_status(void **state)
 	assert_int_equal(json_array_size(json_object_get(c, "users")), 2);
 	assert_string_equal(json_string_value(json_array_get(json_object_get(c, "users"), 1)), "@dbclients");
 	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 2), "name")), "c");
+	assert_true(json_is_null(json_object_get(json_array_get(list, 2), "mismatch")));
 	json_decref(top);
 	assert_int_equal(run("status ctest"), 0);
 	assert_non_null(strstr(output, "  keyfobd  1 failed\n  ctest      orders database\n"));

@@ -170,6 +170,72 @@ static void keeps_its_channel_to_itself(void **state)
 	assert_int_equal(answer.said.class, KEYFOB_CLASS_OK);
 }
 
+/* --- documents --- */
+
+#define document(...) simple(.module = "document", .kind = KEYFOB_KIND_DOCUMENT, .settings = { __VA_ARGS__ })
+
+static void gives_a_document(void **state)
+{
+	static const size_t lengths[] = { 1, 32767, 32768, 32769, 100000, 262143, 262144 };
+	uint64_t now = (uint64_t)time(NULL);
+	char length[20];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		snprintf(length, sizeof(length), "%zu", lengths[i]);
+		document("length", length, "code", "\"v1\"", "refresh_in", "600");
+		assert_int_equal(answer.said.class, KEYFOB_CLASS_OK);
+		assert_int_equal(answer.length, 0);
+		assert_int_equal(answer.document_length, lengths[i]);
+		assert_int_equal(answer.parts, (lengths[i] + WIRE_CHUNK - 1) / WIRE_CHUNK);
+		for (size_t j = 0; j < lengths[i]; j++)
+			if (answer.document[j] != j % 251)
+				fail_msg("byte %zu of %zu", j, lengths[i]);
+		assert_string_equal(answer.said.code, "\"v1\"");
+		assert_in_range(answer.said.refresh, now + 600, now + 660);
+		assert_int_equal(answer.said.expires, 0);
+		assert_int_equal(strlen(answer.said.fingerprint), 8);
+	}
+}
+
+static void tells_that_a_document_is_current(void **state)
+{
+	(void)state;
+	document("code", "\"v1\"");
+	assert_int_equal(answer.said.class, KEYFOB_CLASS_OK);
+	assert_int_equal(answer.parts, 0);
+	assert_string_equal(answer.said.code, "\"v1\"");
+	assert_int_equal(answer.said.refresh, 0);
+	assert_string_equal(answer.said.fingerprint, "");
+}
+
+static void refuses_a_bad_document(void **state)
+{
+	(void)state;
+	document("length", "262145");
+	failed(KEYFOB_CLASS_PERMANENT, "262145 bytes");
+	assert_int_equal(answer.parts, 0);
+	document("length", "0");
+	failed(KEYFOB_CLASS_PERMANENT, "empty document");
+	document("length", "10", "class", "5");
+	failed(KEYFOB_CLASS_TRANSIENT, "");
+	assert_int_equal(answer.parts, 0);
+	document("length", "10", "refresh_in", "999999999999");
+	assert_int_equal(answer.said.class, KEYFOB_CLASS_OK);
+	assert_int_equal(answer.said.refresh, 0);
+}
+
+/* What is asked for as a token must not be a document, nor the other way round. */
+static void keeps_kinds_apart(void **state)
+{
+	(void)state;
+	simple(.module = "document", .kind = KEYFOB_KIND_ACCESS, .settings = { "length", "10" });
+	failed(KEYFOB_CLASS_CONFIG, "the module document gives documents, not tokens");
+	simple(.kind = KEYFOB_KIND_DOCUMENT, .settings = { "expires_in", "60" });
+	failed(KEYFOB_CLASS_CONFIG, "the module simple gives tokens, not documents");
+	assert_int_equal(answer.parts, 0);
+}
+
 /* --- what it refuses to begin with --- */
 
 static void refuses_a_malformed_request(void **state)
@@ -195,6 +261,10 @@ static void refuses_a_malformed_request(void **state)
 	}
 	buffer_free(&frame);
 	ask.sandbox = (enum keyfob_sandbox)3;
+	fetch(&ask);
+	failed(KEYFOB_CLASS_CONFIG, "request");
+	ask.sandbox = KEYFOB_SANDBOX_NETWORK;
+	ask.kind = KEYFOB_KIND_DOCUMENT + 1;
 	fetch(&ask);
 	failed(KEYFOB_CLASS_CONFIG, "request");
 }
@@ -327,6 +397,10 @@ int main(void)
 		cmocka_unit_test(hands_the_request_over),
 		cmocka_unit_test(tells_the_exchange),
 		cmocka_unit_test(keeps_its_channel_to_itself),
+		cmocka_unit_test(gives_a_document),
+		cmocka_unit_test(tells_that_a_document_is_current),
+		cmocka_unit_test(refuses_a_bad_document),
+		cmocka_unit_test(keeps_kinds_apart),
 		cmocka_unit_test(refuses_a_malformed_request),
 		cmocka_unit_test(refuses_a_module_it_cannot_trust),
 		cmocka_unit_test(refuses_a_module_by_another_name),

@@ -178,6 +178,84 @@ static void test_endpoint(void **state)
 	}
 }
 
+/* What a server says about keeping its answer. */
+static void check_keeping(const char *headers, const char *etag, unsigned int max_age)
+{
+	struct keyfob_request request = { .timeout = 5 };
+	struct keyfob_reply reply;
+	struct http_exchange x;
+	struct server s;
+	char origin[64], text[1024];
+
+	snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\n%sContent-Length: 2\r\n\r\nhi", headers);
+	server_start(&s, text, strlen(text));
+	snprintf(origin, sizeof(origin), "http://127.0.0.1:%d", s.port);
+	assert_true(ask(&x, &request, &reply, origin));
+	assert_true(http_perform(&x, &request, &reply));
+	server_stop(&s);
+	if (strcmp(x.etag, etag) != 0 || x.max_age != max_age)
+		fail_msg("%s: etag %s, max-age %u", headers, x.etag, x.max_age);
+	http_free(&x);
+}
+
+#define TEN "0123456789"
+#define SIXTY TEN TEN TEN TEN TEN TEN
+
+static void test_keeping(void **state)
+{
+	(void)state;
+	clear_proxies();
+	check_keeping("", "", 0);
+	check_keeping("ETag: \"abc\"\r\n", "\"abc\"", 0);
+	check_keeping("etag:\tW/\"abc\" \r\n", "W/\"abc\"", 0);
+	check_keeping("ETag: \"" SIXTY "12\"\r\n", "\"" SIXTY "12\"", 0);
+	check_keeping("ETag: \"" SIXTY "123\"\r\n", "", 0);
+	check_keeping("ETag: abc\r\nETags: \"x\"\r\n", "", 0);
+	check_keeping("ETag: \"a b\"\r\n", "", 0);
+	check_keeping("ETag: \"\xe9\"\r\n", "", 0);
+	check_keeping("ETag: \"\r\n", "", 0);
+	check_keeping("Cache-Control: max-age=600\r\n", "", 600);
+	check_keeping("cache-control: public, Max-Age=\"86400\", must-revalidate\r\n", "", 86400);
+	check_keeping("Cache-Control: public,max-age=19567, no-transform\r\n", "", 19567);
+	check_keeping("Cache-Control: max-age=600, no-cache\r\n", "", 0);
+	check_keeping("Cache-Control: no-store, max-age=600\r\n", "", 0);
+	check_keeping("Cache-Control: max-age=-5\r\n", "", 0);
+	check_keeping("Cache-Control: max-age=soon\r\n", "", 0);
+	check_keeping("Cache-Control: s-maxage=600\r\n", "", 0);
+	check_keeping("Cache-Control: max-age=99999999999999999999999\r\n", "", 366 * 86400);
+}
+
+static void test_body_limit(void **state)
+{
+	static const size_t limit = 200000;
+	struct keyfob_request request = { .timeout = 5 };
+	struct keyfob_reply reply;
+	struct http_exchange x;
+	struct server s;
+	char origin[64], *text = calloc(1, limit + 100);
+	int head;
+
+	(void)state;
+	clear_proxies();
+	assert_non_null(text);
+	for (size_t over = 0; over < 2; over++) {
+		head = snprintf(text, 100, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", limit + over);
+		memset(text + head, 'x', limit + over);
+		server_start(&s, text, (size_t)head + limit + over);
+		snprintf(origin, sizeof(origin), "http://127.0.0.1:%d", s.port);
+		assert_true(ask(&x, &request, &reply, origin));
+		x.body_max = limit;
+		assert_int_equal(http_perform(&x, &request, &reply), !over);
+		if (over)
+			assert_non_null(strstr(reply.text, "is longer than 195 KiB"));
+		else
+			assert_int_equal(x.body.length, limit);
+		http_free(&x);
+		server_stop(&s);
+	}
+	free(text);
+}
+
 static void check_text(const char *from, enum report_mask mask, const char *to)
 {
 	char out[200];
@@ -216,6 +294,8 @@ int main(void)
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_url_too_long),
 		cmocka_unit_test(test_endpoint),
+		cmocka_unit_test(test_keeping),
+		cmocka_unit_test(test_body_limit),
 		cmocka_unit_test(test_mask),
 	};
 

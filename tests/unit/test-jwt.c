@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The parser of compact tokens: what it takes, and everything it must not.
- * links: verify/jwt common/buffer
+ * links: verify/jwt verify/json common/buffer
  * libs: jansson
  */
 #include <setjmp.h>
@@ -186,16 +186,68 @@ static void test_depth(void **state)
 	size_t n = strlen(json);
 
 	(void)state;
-	memset(json + n, '[', JWT_DEPTH_MAX - 1);
-	memset(json + n + JWT_DEPTH_MAX - 1, ']', JWT_DEPTH_MAX - 1);
-	strcpy(json + n + 2 * (JWT_DEPTH_MAX - 1), "}");
+	memset(json + n, '[', JSON_DEPTH_MAX - 1);
+	memset(json + n + JSON_DEPTH_MAX - 1, ']', JSON_DEPTH_MAX - 1);
+	strcpy(json + n + 2 * (JSON_DEPTH_MAX - 1), "}");
 	assert_int_equal(parse_json(HEADER, json), JWT_OK);
-	memset(json + n, '[', JWT_DEPTH_MAX);
-	memset(json + n + JWT_DEPTH_MAX, ']', JWT_DEPTH_MAX);
-	strcpy(json + n + 2 * JWT_DEPTH_MAX, "}");
+	memset(json + n, '[', JSON_DEPTH_MAX);
+	memset(json + n + JSON_DEPTH_MAX, ']', JSON_DEPTH_MAX);
+	strcpy(json + n + 2 * JSON_DEPTH_MAX, "}");
 	assert_int_equal(parse_json(HEADER, json), JWT_ECLAIMS);
 	/* Brackets within a string are not depth. */
 	assert_int_equal(parse_json(HEADER, "{\"a\":\"[[[[[[[[[[[[[[[[[[[[\\\"[[[[[[[[[[[[[\"}"), JWT_OK);
+}
+
+/* Neither crash nor grow the stack. */
+static void test_brackets(void **state)
+{
+	char *many = malloc(100000);
+
+	(void)state;
+	assert_non_null(many);
+	memset(many, '[', 100000);
+	assert_int_equal(parse_parts(many, 100000, CLAIMS, strlen(CLAIMS)), JWT_ESIZE);
+	assert_int_equal(parse_parts(many, JWT_HEADER_MAX, CLAIMS, strlen(CLAIMS)), JWT_EHEADER);
+	assert_int_equal(parse_parts(HEADER, strlen(HEADER), many, 100000), JWT_ESIZE);
+	assert_int_equal(parse_parts(HEADER, strlen(HEADER), many, 49000), JWT_ECLAIMS);
+	free(many);
+}
+
+static void test_signed(void **state)
+{
+	static const struct {
+		const char *token;
+		enum jwt_error error;
+	} cases[] = {
+		{ "e30.e30.c2ln", JWT_OK },
+		{ "e30..c2ln", JWT_OK },
+		{ "e30.IA.c2ln", JWT_OK },
+		{ "e30.__8.c2ln", JWT_OK },
+		{ "e30.e30.", JWT_OK },
+		{ "e30.e3.c2ln", JWT_EENCODING },
+		{ "e30.e30=.c2ln", JWT_EENCODING },
+		{ "e30.A.c2ln", JWT_EENCODING },
+		{ ".e30.c2ln", JWT_EFORM },
+		{ "e30.e30", JWT_EFORM },
+		{ "e30.e30.c2ln.", JWT_EFORM },
+		{ "W10.e30.c2ln", JWT_EHEADER },
+		{ "", JWT_ESIZE },
+	};
+	struct jwt jwt;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		enum jwt_error error = jwt_parse_signed(&jwt, cases[i].token, strlen(cases[i].token));
+
+		if (error != cases[i].error)
+			fail_msg("%s: %s", cases[i].token, jwt_strerror(error));
+		if (!error) {
+			assert_true(json_is_object(jwt.header));
+			assert_null(jwt.claims);
+			assert_int_equal(jwt.signed_length, strrchr(cases[i].token, '.') - cases[i].token);
+			jwt_free(&jwt);
+		}
+	}
 }
 
 static char *object_with(int members)
@@ -216,7 +268,7 @@ static char *object_with(int members)
 
 static void test_members(void **state)
 {
-	char *most = object_with(JWT_MEMBERS_MAX), *more = object_with(JWT_MEMBERS_MAX + 1);
+	char *most = object_with(JSON_MEMBERS_MAX), *more = object_with(JSON_MEMBERS_MAX + 1);
 
 	(void)state;
 	assert_int_equal(parse_json(HEADER, most), JWT_OK);
@@ -293,6 +345,8 @@ int main(void)
 		cmocka_unit_test(test_encoding),
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_depth),
+		cmocka_unit_test(test_brackets),
+		cmocka_unit_test(test_signed),
 		cmocka_unit_test(test_members),
 		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_members_read),

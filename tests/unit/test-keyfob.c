@@ -3,7 +3,7 @@
  * libkeyfob as a program sees it: from the real keyring, and over the socket
  * of a made-up broker.
  *
- * links: keyring/keyfob keyring/client keyring/lookup keyring/store keyring/keyctl common/buffer common/wire
+ * links: keyring/keyfob keyring/client keyring/lookup keyring/store keyring/store-copy keyring/keyctl common/buffer common/wire
  * libs: libkeyutils
  */
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * A reader's way to his token in the real keyring, whatever else he or
  * another has put there.
  *
- * links: keyring/lookup keyring/store keyring/keyctl common/buffer common/wire
+ * links: keyring/lookup keyring/store keyring/store-copy keyring/keyctl common/buffer common/wire
  * libs: libkeyutils
  */
 #include <setjmp.h>

@@ -2,7 +2,7 @@
 /*
  * The oauth2 module, and through it what modules/token-endpoint makes of a reply.
  *
- * links: modules/oauth2 modules/token-endpoint modules/assertion modules/http modules/expiry modules/json modules/report common/buffer
+ * links: modules/oauth2 modules/discovery modules/token-endpoint modules/assertion modules/http modules/expiry modules/json modules/report common/buffer
  * libs: libcurl libcrypto jansson
  */
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * What a configuration means, and every fault that it may have, in the words
  * that an administrator reads. Modules and names are made up here.
  *
- * links: broker/policy broker/policy-provider common/config common/buffer common/wire
+ * links: broker/policy broker/policy-provider verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
  * libs: ini_config
  */
 #include <setjmp.h>
@@ -46,6 +46,8 @@ static const struct keyfob_module modules[] = {
 	{ .name = "exec", .sandbox = KEYFOB_SANDBOX_EXEC, .kind = KEYFOB_KIND_ID, .options = exec_options, .count = 2 },
 	{ .name = "needy", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ACCESS, .options = needy_options, .count = 2 },
 	{ .name = "chained", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ACCESS, .options = chained_options, .count = 3 },
+	{ .name = "keys", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_DOCUMENT },
+	{ .name = "kindest", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_DOCUMENT + 1 },
 	{ .name = "kindless", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_DEFAULT },
 	{ .name = "boxless", .sandbox = KEYFOB_SANDBOX_FILE + 1, .kind = KEYFOB_KIND_ID },
 	{ .name = "liar", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ID },
@@ -326,19 +328,20 @@ static void test_definition(void **state)
 
 /* --- what is not ------------------------------------------------------------------------ */
 
-#define KEYS "(it has: description, resource, provider, allow, token, refresh, min_ttl, store, trust_run_as)"
+#define KEYS "(it has: description, resource, provider, allow, identity_provider, token, refresh, min_ttl, store, trust_run_as)"
+#define SECTIONS "(there is: [credential NAME], [identity-provider NAME], [organization NAME], [service NAME], [database-user NAME])"
 
 static void test_sections_and_keys(void **state)
 {
 	static const struct {
 		const char *text, *fault;
 	} cases[] = {
-		{ "[credentials a]\nk = v\n", "keyfob.conf:1: there is no section [credentials] (there is: [credential NAME])\n" },
+		{ "[credentials a]\nk = v\n", "keyfob.conf:1: there is no section [credentials] " SECTIONS "\n" },
 		{ "provider = azure\n[credential a]\nprovider = azure\n",
 			"keyfob.conf:1: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
 		{ "[default]\nk = v\n",
 			"keyfob.conf:1: a key stands before the first section, or in [default]; write [credential NAME] above it\n" },
-		{ "[default x]\nk = v\n", "keyfob.conf:1: there is no section [default] (there is: [credential NAME])\n" },
+		{ "[default x]\nk = v\n", "keyfob.conf:1: there is no section [default] " SECTIONS "\n" },
 		{ "[credential a]\nprovider = azure\ncolour = red\nprovided = azure\n",
 			"keyfob.conf:3: a credential has no key colour " KEYS "\nkeyfob.conf:4: a credential has no key provided " KEYS
 			"\n" },
@@ -467,7 +470,7 @@ static void test_options(void **state)
 
 static void test_modules(void **state)
 {
-	static const char *const unreadable[] = { "kindless", "boxless", "liar", "verbose", "cut", "crowded" };
+	static const char *const unreadable[] = { "kindless", "kindest", "boxless", "liar", "verbose", "cut", "crowded" };
 	char fault[200];
 
 	(void)state;
@@ -475,6 +478,7 @@ static void test_modules(void **state)
 		snprintf(fault, sizeof(fault), "module %s describes itself in a way that cannot be read", unreadable[i]);
 		refuse_line(unreadable[i], fault);
 	}
+	refuse_line("keys", "the module keys gives no tokens: it is keyfob's own, for identity providers");
 	refuse_line("absent", "module absent: no such file in the module directory");
 	refuse_line("silent", "module silent: cannot be described");
 	refuse_line("hanging", "module hanging cannot be described: Connection timed out");
@@ -554,6 +558,28 @@ static void test_chains(void **state)
 	buffer_free(&b);
 }
 
+#define PROVIDER "[identity-provider entra]\nissuer = https://login.example.com/t\naudience = api://orders\nauthorization_type = user\n"
+
+/* What the verifier goes by is read here as well: whole, or not at all. */
+static void test_identity_providers(void **state)
+{
+	struct policy *policy = load("[credential a]\nprovider = azure\nidentity_provider = entra\n" PROVIDER
+				     "[organization acme]\nservices = pg\nidentity_providers = entra\n"
+				     "[service pg]\nallow = user:nobody-here\n"
+				     "[database-user rw]\nservice = pg\nidentity_provider = entra\nuser_id = 7d2f\n");
+	const struct policy_credential *c = policy_find(policy, "a");
+
+	(void)state;
+	assert_string_equal(c->identity_provider, "entra");
+	assert_string_equal(federation_provider(&policy->federation, "entra")->issuer, "https://login.example.com/t");
+	assert_null(strstr(c->definition, "entra"));
+	policy_free(policy);
+	refuse("[credential a]\nprovider = azure\nidentity_provider = entry\n" PROVIDER,
+		"keyfob.conf:3: credential a: there is no identity provider entry\n");
+	refuse("[credential a]\nprovider = azure\nidentity_provider = entra\nidentity_provider = entra\n" PROVIDER,
+		"keyfob.conf:4: identity_provider is given twice\n");
+}
+
 /* words times "user:orders", in lines of 100. */
 static void put_allow(struct buffer *b, size_t words)
 {
@@ -615,6 +641,7 @@ int main(void)
 		in_directory(test_names),
 		in_directory(test_secrets),
 		in_directory(test_chains),
+		in_directory(test_identity_providers),
 		in_directory(test_too_many),
 	};
 

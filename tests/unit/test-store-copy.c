@@ -2,7 +2,7 @@
 /*
  * The users' rings and what hangs in them, in the real keyring.
  *
- * links: keyring/store keyring/keyctl common/buffer common/wire
+ * links: keyring/store keyring/store-copy keyring/keyctl common/buffer common/wire
  * libs: libkeyutils
  */
 #include <setjmp.h>

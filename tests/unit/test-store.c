@@ -2,7 +2,7 @@
 /*
  * The broker's own keys in the real keyring: anchor, masters, who asked.
  *
- * links: keyring/store keyring/keyctl common/buffer common/wire
+ * links: keyring/store keyring/store-copy keyring/keyctl common/buffer common/wire
  * libs: libkeyutils
  */
 #include <setjmp.h>

@@ -1,38 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/cli.h"
+#include "cli/admin.h"
 
-#include <errno.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "verify/jwt.h"
 
 #define V1_ISSUER "https://sts.windows.net/"
-
-/* A whole token from stdin; white space at its end belongs to the pipe. Returns 0 or an exit code. */
-static int read_stdin(struct buffer *token)
-{
-	for (;;) {
-		uint8_t *to = buffer_reserve(token, 4096);
-		ssize_t n = to ? read(STDIN_FILENO, to, 4096) : 0;
-
-		if (!to)
-			return cli_fail(KEYFOB_EFAIL, "standard input", "larger than a token may be (%d bytes)", JWT_TOKEN_MAX);
-		if (n < 0 && errno != EINTR)
-			return cli_fail(KEYFOB_EFAIL, "standard input", "%s", strerror(errno));
-		if (n == 0)
-			break;
-		if (n > 0)
-			token->length += (size_t)n;
-	}
-	while (token->length && strchr(" \t\r\n", token->data[token->length - 1]) && token->data[token->length - 1])
-		token->length--;
-	return 0;
-}
 
 static int read_named(const char *name, struct buffer *token)
 {
@@ -41,6 +18,7 @@ static int read_named(const char *name, struct buffer *token)
 	struct keyfob *kf = NULL;
 	int code = 0, error;
 
+	buffer_init(token, WIRE_VERIFY_TOKEN_MAX);
 	error = keyfob_open(&kf);
 	if (!error)
 		error = keyfob_get(kf, name, &got);
@@ -77,25 +55,18 @@ static void put_times(struct buffer *b, const json_t *claims, int64_t now)
 	static const struct {
 		const char *claim, *words;
 	} times[] = { { "iat", "issued" }, { "nbf", "not before" }, { "auth_time", "signed in" }, { "exp", "expires" } };
-	char clock[64], words[64];
 	int64_t at;
 
 	buffer_printf(b, "times\n");
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
-		struct tm tm;
-		time_t when;
-
 		if (!json_object_get(claims, times[i].claim))
 			continue;
-		if (!jwt_time(claims, times[i].claim, &at)) {
-			buffer_printf(b, "  %-10s  not a time\n", times[i].words);
-			continue;
-		}
-		when = (time_t)at;
-		gmtime_r(&when, &tm);
-		strftime(clock, sizeof(clock), "%Y-%m-%d %H:%M:%S UTC", &tm);
-		cli_duration(at > now ? at - now : now - at, words, sizeof(words));
-		buffer_printf(b, at > now ? "  %-10s  %s  in %s\n" : "  %-10s  %s  %s ago\n", times[i].words, clock, words);
+		buffer_printf(b, "  %-10s  ", times[i].words);
+		if (jwt_time(claims, times[i].claim, &at))
+			cli_put_time(b, at, now);
+		else
+			buffer_printf(b, "not a time");
+		buffer_put(b, "\n", 1);
 	}
 }
 
@@ -163,12 +134,35 @@ static void put_warnings(struct buffer *b, const struct jwt *jwt, int64_t now)
 		warn(b, &any, "the user is in more groups than a token holds (group overage): none of them will match");
 }
 
-static int explain(const char *name, const struct buffer *token)
+/* As it is written in the token, but for blanks and characters that are not ASCII. */
+static void put_object_json(struct buffer *b, const char *name, const json_t *object)
 {
+	char *text = json_dumps(object, JSON_COMPACT | JSON_ENSURE_ASCII);
+
+	cli_json_raw(b, name, text ? text : "null");
+	b->failed = b->failed || !text;
+	free(text);
+}
+
+static void put_json(struct buffer *b, const struct jwt *jwt, const struct admin_judgement *j)
+{
+	cli_json_open(b, NULL, '{');
+	put_object_json(b, "header", jwt->header);
+	put_object_json(b, "claims", jwt->claims);
+	admin_json_judgement(b, j);
+	cli_json_close(b, '}');
+	buffer_put(b, "\n", 1);
+}
+
+/* credential is NULL for a token from stdin. */
+static int explain(const struct cli *cli, const char *credential, const struct buffer *token)
+{
+	const char *name = credential ? credential : "standard input";
+	struct admin_judgement j;
 	enum jwt_error error;
+	int code, judgement;
 	struct jwt jwt;
 	struct buffer b;
-	int code;
 
 	error = jwt_parse(&jwt, (const char *)token->data, token->length);
 	if (error == JWT_EFORM)
@@ -176,12 +170,24 @@ static int explain(const char *name, const struct buffer *token)
 	if (error)
 		return cli_fail(KEYFOB_EFAIL, name, "%s", jwt_strerror(error));
 	buffer_init(&b, CLI_OUTPUT_MAX);
-	put_object(&b, "header", jwt.header);
-	put_object(&b, "claims", jwt.claims);
-	put_times(&b, jwt.claims, time(NULL));
-	put_values(&b, jwt.claims);
-	put_warnings(&b, &jwt, time(NULL));
+	judgement = admin_judge(cli, credential, &jwt, token, &j);
+	if (judgement && judgement != -KEYFOB_EREFUSED) {
+		code = judgement;
+		goto out;
+	}
+	if (cli_value(cli, "json")) {
+		put_json(&b, &jwt, &j);
+	} else {
+		put_object(&b, "header", jwt.header);
+		put_object(&b, "claims", jwt.claims);
+		put_times(&b, jwt.claims, time(NULL));
+		put_values(&b, jwt.claims);
+		put_warnings(&b, &jwt, time(NULL));
+		admin_put_judgement(&b, &j);
+	}
 	code = cli_output(&b);
+	code = code ? code : judgement;
+out:
 	buffer_free(&b);
 	jwt_free(&jwt);
 	return code;
@@ -213,10 +219,20 @@ static int explain_as(const struct cli *cli, const char *name, const char *login
 		code = cli_malformed(name);
 		goto out;
 	}
-	buffer_printf(&b, "%s: ", name);
-	cli_put_escaped(&b, login);
-	buffer_printf(&b, allowed ? " (uid %u) is allowed: " : " (uid %u) is denied: ", user->pw_uid);
-	cli_put_escaped(&b, why);
+	if (cli_value(cli, "json")) {
+		cli_json_open(&b, NULL, '{');
+		cli_json_text(&b, "credential", name);
+		cli_json_text(&b, "user", login);
+		cli_json_number(&b, "uid", user->pw_uid);
+		cli_json_flag(&b, "allowed", allowed);
+		cli_json_text(&b, "why", why);
+		cli_json_close(&b, '}');
+	} else {
+		buffer_printf(&b, "%s: ", name);
+		cli_put_escaped(&b, login);
+		buffer_printf(&b, allowed ? " (uid %u) is allowed: " : " (uid %u) is denied: ", user->pw_uid);
+		cli_put_escaped(&b, why);
+	}
 	buffer_put(&b, "\n", 1);
 	code = cli_output(&b);
 	if (!code && !allowed)
@@ -228,7 +244,7 @@ out:
 	return code;
 }
 
-int cli_explain(const struct cli *cli)
+int admin_explain(const struct cli *cli)
 {
 	const char *name = cli->operand[0], *login = cli_value(cli, "as");
 	bool piped = strcmp(name, "-") == 0;
@@ -242,11 +258,12 @@ int cli_explain(const struct cli *cli)
 		return code;
 	if (login)
 		return explain_as(cli, name, login);
-	/* More than a token may have, so that reading sees its end. */
-	buffer_init(&token, JWT_TOKEN_MAX + 8192);
-	code = piped ? read_stdin(&token) : read_named(name, &token);
+	if (piped)
+		code = cli_read_token(&token);
+	else
+		code = read_named(name, &token);
 	if (!code)
-		code = explain(piped ? "standard input" : name, &token);
+		code = explain(cli, piped ? NULL : name, &token);
 	buffer_free(&token);
 	return code;
 }

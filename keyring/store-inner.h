@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the two files of the store share: how a key is made, found and taken away. */
+#ifndef KEYFOB_STORE_INNER_H
+#define KEYFOB_STORE_INNER_H
+
+#include "keyring/store.h"
+
+#define ANCHOR_PREFIX "keyfob-broker:"
+#define UID_PREFIX "keyfob-uid:"
+
+/* The stage is the thread's own keyring; empty it. */
+int store_stage_clear(void);
+/* A key in the stage, and nothing else in it. Returns its serial or a negative errno. */
+key_serial_t store_stage(const char *type, const char *name, const struct buffer *payload, uint32_t perm, unsigned int timeout);
+/* timeout 0 leaves the key without one: for rings that no user reaches. */
+int store_stamp(key_serial_t key, uint32_t perm, unsigned int timeout);
+/* A ring of ours directly in parent; made when it is not there, or has expired. */
+key_serial_t store_sub_ring(key_serial_t parent, const char *name, uint32_t perm, unsigned int timeout);
+/* Revoked, not only unlinked: a link somebody made elsewhere dies with it. */
+int store_revoke_named(key_serial_t ring, const char *type, const char *name);
+void store_each_child(key_serial_t ring, void (*call)(void *arg, key_serial_t key, const struct key_description *d), void *arg);
+/* What follows the prefix in a key's name; NULL: it has another. */
+const char *store_after_prefix(const struct key_description *d, const char *prefix);
+/* Has root's quota no more room for us? */
+bool store_is_full(struct store *s);
+/* How long a key with this token may stand; 0: not at all. */
+unsigned int store_clamp_timeout(const struct store_record *record);
+
+#endif
