@@ -36,11 +36,14 @@ static void try_provider(struct direct *d)
 {
 	const struct policy_provider *p = &d->credential->providers[d->provider];
 
-	/* Without root there is no becoming somebody else. */
-	if (geteuid() != 0 && p->run_as_name && p->run_as != geteuid()) {
-		struct wire_result result = { .class = KEYFOB_CLASS_CONFIG };
+	struct wire_result result = { .class = KEYFOB_CLASS_CONFIG };
 
+	if (p->fault)
+		snprintf(result.text, sizeof(result.text), "%s", p->fault);
+	/* Without root there is no becoming somebody else. */
+	else if (geteuid() != 0 && p->run_as_name && p->run_as != geteuid())
 		snprintf(result.text, sizeof(result.text), "runs as %s, which only root may do", p->run_as_name);
+	if (result.text[0]) {
 		on_result(d, &result, NULL, 0);
 	} else if (!fetch_start(d->broker, d->credential, p, on_result, NULL, d)) {
 		put_error(d, KEYFOB_EFAIL, "out of memory");

@@ -166,27 +166,37 @@ static bool take_part(struct fetch *f, struct reader *r)
 	return false;
 }
 
-/* Another credential's token, by a pipe: it has room for the largest. Returns 0 or a negative errno. */
-static int send_token(struct fetch *f, const struct policy_setting *setting)
+/* What a secret option stands for, by a pipe: it has room for the largest. NULL: there is none. Returns 0 or a negative errno. */
+static int send_content(struct fetch *f, const char *name, const void *content, size_t length, const char *otherwise)
 {
-	struct credential *source = credential_find(f->broker, setting->value);
-	struct buffer token, frame;
+	struct buffer frame;
 	int fds[2], error;
 
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
-	buffer_init(&token, WIRE_TOKEN_MAX + 2048);
-	buffer_init(&frame, WIRE_MAX);
-	error = source ? credential_token(source, &token) : -ENOKEY;
-	if (error == 0 && write(fds[1], token.data, token.length) != (ssize_t)token.length)
-		error = -EIO;
+	if (content && write(fds[1], content, length) != (ssize_t)length)
+		content = NULL;
 	close(fds[1]);
-	buffer_put_text(&frame, setting->name);
-	buffer_put_text(&frame, error < 0 ? "has no token at hand" : "");
-	error = wire_send(f->fd, &frame, error < 0 ? -1 : fds[0]);
+	buffer_init(&frame, WIRE_MAX);
+	buffer_put_text(&frame, name);
+	buffer_put_text(&frame, content ? "" : otherwise);
+	error = wire_send(f->fd, &frame, content ? fds[0] : -1);
 	close(fds[0]);
-	buffer_free(&token);
 	buffer_free(&frame);
+	return error;
+}
+
+/* Another credential's token. */
+static int send_token(struct fetch *f, const struct policy_setting *setting)
+{
+	struct credential *source = credential_find(f->broker, setting->value);
+	struct buffer token;
+	int error;
+
+	buffer_init(&token, WIRE_TOKEN_MAX + 2048);
+	error = source ? credential_token(source, &token) : -ENOKEY;
+	error = send_content(f, setting->name, error < 0 ? NULL : token.data, token.length, "has no token at hand");
+	buffer_free(&token);
 	return error;
 }
 
@@ -197,10 +207,12 @@ static bool send_secrets(struct fetch *f)
 		const struct policy_setting *setting = &f->provider->settings[i];
 		int error = 0;
 
-		if (setting->is_secret)
-			error = setting->type == KEYFOB_OPTION_CREDENTIAL
-					? send_token(f, setting)
-					: launcher_secret(f->broker->launcher, setting->name, setting->value, f->fd);
+		if (setting->content)
+			error = send_content(f, setting->name, setting->content, strlen(setting->content), "cannot be handed over");
+		else if (setting->type == KEYFOB_OPTION_CREDENTIAL)
+			error = send_token(f, setting);
+		else if (setting->is_secret)
+			error = launcher_secret(f->broker->launcher, setting->name, setting->value, f->fd);
 		if (error < 0) {
 			fail(f, KEYFOB_CLASS_TRANSIENT, "%s cannot be handed over: %s", setting->name, strerror(-error));
 			return false;

@@ -68,9 +68,19 @@ static int ask_names(void *arg, uint32_t count, const struct buffer *names, stru
 	return error;
 }
 
-static struct policy *load_policy(struct broker *b, struct buffer *errors)
+/* Not where privileges were gained: then the environment is somebody else's. */
+static const char *caller_variable(void *arg, const char *name)
 {
-	struct policy_source source = { b, ask_description, ask_names };
+	char prefixed[4096];
+
+	(void)arg;
+	snprintf(prefixed, sizeof(prefixed), WIRE_CALLER_PREFIX "%s", name);
+	return secure_getenv(prefixed);
+}
+
+static struct policy *load_policy(struct broker *b, enum mode mode, struct buffer *errors)
+{
+	struct policy_source source = { b, ask_description, ask_names, mode == DIRECT ? caller_variable : NULL };
 
 	return policy_load(b->config_path, &source, errors);
 }
@@ -90,7 +100,7 @@ static void log_errors(struct buffer *errors)
 /* The whole new configuration, or the whole old one. */
 bool broker_reload(struct broker *b, struct buffer *errors)
 {
-	struct policy *policy = load_policy(b, errors);
+	struct policy *policy = load_policy(b, SERVE, errors);
 
 	if (!policy) {
 		log_errors(errors);
@@ -381,7 +391,7 @@ static int run(struct broker *b, enum mode mode, const char *name)
 		log_error("the launcher cannot be started: %s", strerror(-b->launcher));
 		goto out;
 	}
-	policy = find_users(b) ? load_policy(b, &errors) : NULL;
+	policy = find_users(b) ? load_policy(b, mode, &errors) : NULL;
 	if (!policy) {
 		log_errors(&errors);
 	} else if (mode == CHECK) {

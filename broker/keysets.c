@@ -215,9 +215,12 @@ void keyset_ask(struct conn *conn, struct reader *r)
 {
 	char name[WIRE_NAME_MAX + 1], etag[ETAG_SIZE];
 	const struct federation_provider *p;
+	const uint8_t *source;
 	struct keyset *k;
+	size_t length;
 
 	reader_text(r, name, sizeof(name));
+	source = reader_string(r, &length);
 	reader_text(r, etag, sizeof(etag));
 	if (!reader_done(r) || (*etag && !is_etag(etag))) {
 		conn_reply_error(conn, KEYFOB_EINVAL, 0, "malformed request");
@@ -227,6 +230,11 @@ void keyset_ask(struct conn *conn, struct reader *r)
 	if (!p || p->jwks_file) {
 		conn_reply_error(conn, p ? KEYFOB_EPROVIDER : KEYFOB_ENOCRED, 0, "%s",
 			p ? "its keys come from jwks_file, not from the network" : "no identity provider has that name");
+		return;
+	}
+	/* An asker that has read the configuration at another time would take the keys of one place for another's. */
+	if (length && (length != strlen(p->source) || memcmp(source, p->source, length) != 0)) {
+		conn_reply_error(conn, KEYFOB_EAGAIN, 1, "keyfobd knows it by another configuration (keyfob reload)");
 		return;
 	}
 	k = find_running(conn, name, etag);

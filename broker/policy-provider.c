@@ -211,6 +211,61 @@ static void tell_known_options(const struct policy_module *m, const char *name, 
 	buffer_free(&known);
 }
 
+/* --- variables of the caller of get --direct -------------------------------------------- */
+
+/* The NAME of env:NAME, or NULL. */
+static const char *variable_name(const char *value)
+{
+	static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+	const char *name = strncmp(value, "env:", 4) == 0 ? value + 4 : "";
+
+	return *name && (*name < '0' || *name > '9') && !name[strspn(name, first)] ? name : NULL;
+}
+
+static const char *check_variable(const struct policy_option *option, bool is_secret, const char *text)
+{
+	if (!text || !*text)
+		return "is not set";
+	if (strlen(text) > (is_secret ? WIRE_SECRET_MAX : LINE_MAX_BYTES))
+		return "is too long";
+	for (const char *at = text; !is_secret && *at; at++)
+		if ((unsigned char)*at < 0x20 || *at == 0x7f)
+			return "holds more than one line of text";
+	return is_secret || !check_value(option, text) ? NULL : "holds what this option does not take";
+}
+
+/*
+ * What the variable holds takes the place of env:NAME; a secret is handed over
+ * later, as a file's content would be. Where it is of no use, this line fails
+ * when it is tried: other credentials of the configuration need no such variable.
+ */
+static bool take_variable(struct policy_provider *p, const struct policy_source *source, const struct policy_option *option,
+	struct policy_setting *setting, const struct policy_fault *at)
+{
+	const char *name = variable_name(setting->value), *text, *fault;
+
+	if (!source->variable) {
+		policy_error(at, "%s=%s: variables are for keyfob get --direct; a broker has not those of its callers", setting->name,
+			setting->value);
+		return false;
+	}
+	text = source->variable(source->arg, name);
+	fault = check_variable(option, setting->is_secret, text);
+	if (fault) {
+		if (!p->fault &&
+			asprintf(&p->fault, "%s=%s: the environment variable %s %s", setting->name, setting->value, name, fault) < 0)
+			p->fault = NULL;
+		return p->fault != NULL;
+	}
+	if (setting->is_secret) {
+		setting->content = text;
+		return true;
+	}
+	free(setting->value);
+	setting->value = strdup(text);
+	return setting->value != NULL;
+}
+
 /* --- one line ------------------------------------------------------------------------ */
 
 static bool take_common_option(struct policy_provider *p, const char *name, const char *value, const struct policy_fault *at, bool *ok)
@@ -241,12 +296,14 @@ static bool take_common_option(struct policy_provider *p, const char *name, cons
 	return true;
 }
 
-static bool take_setting(struct policy_provider *p, const struct policy_module *m, char *word, const struct policy_fault *at)
+static bool take_setting(struct policy_provider *p, const struct policy_source *source, const struct policy_module *m, char *word,
+	const struct policy_fault *at)
 {
 	const struct policy_option *option = NULL;
+	struct policy_setting *setting;
 	char *value = strchr(word, '=');
+	bool ok, by_variable;
 	const char *must;
-	bool ok;
 
 	if (!value) {
 		policy_error(at, "\"%s\" is not option=value (a program and its arguments come after the word --)", word);
@@ -268,16 +325,18 @@ static bool take_setting(struct policy_provider *p, const struct policy_module *
 			return false;
 		}
 	}
-	must = check_value(option, value);
+	by_variable = option->type != KEYFOB_OPTION_CREDENTIAL && variable_name(value);
+	must = by_variable ? NULL : check_value(option, value);
 	if (must) {
 		policy_error(at, "option %s must be %s", word, must);
 		return false;
 	}
-	p->settings[p->count].type = option->type;
-	p->settings[p->count].is_secret = option->type == KEYFOB_OPTION_CREDENTIAL || option->flags & KEYFOB_OPTION_SECRET;
-	p->settings[p->count].name = strdup(word);
-	p->settings[p->count].value = strdup(value);
-	return p->settings[p->count].name && p->settings[p->count++].value;
+	setting = &p->settings[p->count++];
+	setting->type = option->type;
+	setting->is_secret = option->type == KEYFOB_OPTION_CREDENTIAL || option->flags & KEYFOB_OPTION_SECRET;
+	setting->name = strdup(word);
+	setting->value = strdup(value);
+	return setting->name && setting->value && (!by_variable || take_variable(p, source, option, setting, at));
 }
 
 static bool check_required(const struct policy_provider *p, const struct policy_module *m, const struct policy_fault *at)
@@ -309,7 +368,8 @@ static bool check_required(const struct policy_provider *p, const struct policy_
 	return ok;
 }
 
-static bool take_words(struct policy_provider *p, const struct policy_module *m, char **words, size_t count, const struct policy_fault *at)
+static bool take_words(struct policy_provider *p, const struct policy_source *source, const struct policy_module *m, char **words,
+	size_t count, const struct policy_fault *at)
 {
 	bool ok = true;
 	size_t i;
@@ -319,7 +379,7 @@ static bool take_words(struct policy_provider *p, const struct policy_module *m,
 	if (!p->settings || !p->argument)
 		return false;
 	for (i = 1; i < count && strcmp(words[i], "--") != 0; i++)
-		ok = take_setting(p, m, words[i], at) && ok;
+		ok = take_setting(p, source, m, words[i], at) && ok;
 	for (i++; i < count; i++) {
 		p->argument[p->arguments++] = words[i];
 		words[i] = NULL;
@@ -353,7 +413,7 @@ bool policy_parse_provider(struct policy *policy, const struct policy_source *so
 	provider->sandbox = m->sandbox;
 	provider->kind = m->kind;
 	provider->run_as = (uid_t)-1;
-	ok = provider->line && provider->module && take_words(provider, m, words, count, at);
+	ok = provider->line && provider->module && take_words(provider, source, m, words, count, at);
 	if (!provider->timeout)
 		provider->timeout = POLICY_TIMEOUT;
 	/* Code run as a user is that user's: it gets no secret that he may not read. */
@@ -384,6 +444,7 @@ void policy_free_provider(struct policy_provider *provider)
 	free(provider->settings);
 	free(provider->argument);
 	free(provider->run_as_name);
+	free(provider->fault);
 	free(provider->module);
 	free(provider->line);
 }

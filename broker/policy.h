@@ -41,6 +41,7 @@ struct policy_setting {
 	char *name, *value;
 	uint8_t type; /* enum keyfob_option_type */
 	bool is_secret; /* the module gets what it stands for, not only its name */
+	const char *content; /* of a secret that stands in a variable, env:NAME; NULL: it is a file or a credential */
 };
 
 struct policy_provider {
@@ -54,6 +55,7 @@ struct policy_provider {
 	size_t count, arguments;
 	struct policy_setting *settings;
 	char **argument;
+	char *fault; /* why this line cannot be tried now, a variable that is missing; or NULL */
 };
 
 struct policy_rule {
@@ -97,6 +99,12 @@ struct policy_source {
 	int (*describe)(void *arg, const char *module, struct buffer *frame);
 	/* names and answer as LAUNCHER_LOOKUP has them */
 	int (*look_up)(void *arg, uint32_t count, const struct buffer *names, struct buffer *answer);
+	/*
+	 * A variable of whoever runs `keyfob get --direct`, or NULL; it must stay
+	 * as long as the policy. NULL for a broker: nobody's environment counts
+	 * there, and env:NAME is a fault.
+	 */
+	const char *(*variable)(void *arg, const char *name);
 };
 
 /*

@@ -75,7 +75,7 @@ static void put_usage(struct buffer *b, const struct cli_verb *verb)
 	int count = 0;
 
 	buffer_printf(b, "usage: keyfob %s", verb->name);
-	if (verb->operands[0])
+	if (verb->operands[0] && verb->most != CLI_COMMAND)
 		buffer_printf(b, " %s", verb->operands);
 	for (const struct cli_option *o = verb->options; o && o->name; o++)
 		count++;
@@ -83,6 +83,8 @@ static void put_usage(struct buffer *b, const struct cli_verb *verb)
 		buffer_printf(b, " [--OPTION=VALUE ...]");
 	for (const struct cli_option *o = verb->options; o && o->name && count <= USAGE_OPTIONS; o++)
 		buffer_printf(b, o->argument ? " [--%s=%s]" : " [--%s]", o->name, o->argument);
+	if (verb->most == CLI_COMMAND)
+		buffer_printf(b, " %s", verb->operands);
 	buffer_put(b, "\n", 1);
 }
 
@@ -366,6 +368,9 @@ static int read_arguments(struct cli *cli, int argc, char **argv)
 		} else if (options && argv[i][0] == '-' && argv[i][1]) {
 			if (!read_verb_option(cli, argc, argv, &i))
 				return -KEYFOB_EINVAL;
+		} else if (cli->verb->most == CLI_COMMAND) {
+			cli->command = argv + i;
+			return -1;
 		} else if (cli->count == cli->verb->most) {
 			return cli_usage(cli, "one argument too many: %s", argv[i]);
 		} else {
@@ -442,7 +447,7 @@ int cli_main(int argc, char **argv, const struct cli_run *runs, int (*otherwise)
 	open_standard();
 	signal(SIGPIPE, SIG_IGN);
 	if (!cli_parse(&cli, cli_verbs, argc, argv, &code))
-		return code;
+		return code && cli.verb && cli.verb->most == CLI_COMMAND ? CLI_NOT_RUN : code;
 	while (runs->name && strcmp(runs->name, cli.verb->name) != 0)
 		runs++;
 	return runs->name ? runs->run(&cli) : otherwise(&cli);

@@ -24,6 +24,8 @@
 #define CLI_OUTPUT_MAX (16u << 20)
 #define CLI_BRIEF_MS 10000 /* the broker answers out of its memory */
 #define CLI_FETCH_MS 120000 /* it may wait for a provider */
+#define CLI_COMMAND (-1) /* in place of the most operands: a command follows, which has options of its own */
+#define CLI_NOT_RUN 125 /* exit code of a verb that did not get to run its command, as that of env(1) */
 
 struct cli_option {
 	const char *name; /* without the dashes; NULL ends the table */
@@ -45,6 +47,7 @@ struct cli {
 	int repeated_count;
 	const char *operand[CLI_OPERANDS];
 	int count; /* of operands */
+	char **command; /* of a verb with CLI_COMMAND, to its NULL */
 };
 
 struct cli_verb {
@@ -139,6 +142,8 @@ enum cli_told cli_tell_verifier(char *message);
  * its exit status, 128 and more for a signal, or -1 with a line on stderr.
  */
 int cli_tool(const char *name, const char *const *arguments, struct buffer *output);
+/* The same, and the caller's variables go along under other names (WIRE_CALLER_PREFIX). */
+int cli_tool_for_caller(const char *name, const char *const *arguments, struct buffer *output);
 /* Become another of keyfob's programs, with the caller's arguments and environment. Returns only on failure: 1, with a line on stderr. */
 int cli_become(const char *name, char *const argv[]);
 /* The module directory of this installation, or NULL. */
@@ -176,6 +181,8 @@ const char *cli_state_name(uint8_t state);
 
 /* The verbs. */
 int cli_get(const struct cli *cli);
+int cli_run_command(const struct cli *cli);
+int cli_uri(const struct cli *cli);
 int cli_status(const struct cli *cli);
 int cli_drop(const struct cli *cli);
 int cli_refresh(const struct cli *cli);

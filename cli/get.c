@@ -161,7 +161,7 @@ static int get_directly(const struct cli *cli, const struct form *form, const ch
 	int error = KEYFOB_EFAIL, status;
 
 	buffer_init(&reply, WIRE_MAX);
-	status = cli_tool("keyfobd", arguments, &reply);
+	status = cli_tool_for_caller("keyfobd", arguments, &reply);
 	if (status == 0) {
 		error = client_read_reply(&reply, &r, message, sizeof(message));
 		if (error)

@@ -3,6 +3,7 @@
 
 static const struct cli_run runs[] = {
 	{ "get", cli_get },
+	{ "run", cli_run_command },
 	{ "status", cli_status },
 	{ "refresh", cli_refresh },
 	{ "drop", cli_drop },

@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define ARGUMENTS_MAX 8
-#define ENVIRONMENT_MAX 4
 
 /* The first of these, relative to the directory of this program, that is there (in the build tree, installed). */
 static const char *find_beside(const char *const *relative, const char *name, int mode, char *out, size_t size)
@@ -46,29 +46,69 @@ const char *cli_module_dir(char *out, size_t size)
 	return named && *named ? named : find_beside(places, "", R_OK | X_OK, out, size);
 }
 
-/* Nothing of the caller's environment but what the program documents, and even that not in a set-user-id process. */
-static bool environment(char *variables[ENVIRONMENT_MAX])
-{
-	static const char *const kept[] = { "KEYFOB_CONFIG", "KEYFOB_MODULE_DIR" };
-	int n = 0;
-
-	variables[n++] = strdup("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
-	for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
-		const char *value = secure_getenv(kept[i]);
-
-		if (value && asprintf(&variables[n++], "%s=%s", kept[i], value) < 0)
-			variables[n - 1] = NULL;
-	}
-	for (int i = 0; i < n; i++)
-		if (!variables[i])
-			return false;
-	return true;
-}
-
 static void free_words(char *words[], size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		free(words[i]);
+}
+
+/* There may be secrets among them. */
+static void free_environment(char **variables)
+{
+	for (char **at = variables; at && *at; at++) {
+		explicit_bzero(*at, strlen(*at));
+		free(*at);
+	}
+	free(variables);
+}
+
+static bool add_variable(char *variables[], size_t *count, const char *prefix, const char *text)
+{
+	if (asprintf(&variables[*count], "%s%s", prefix, text) < 0) {
+		variables[*count] = NULL;
+		return false;
+	}
+	++*count;
+	return true;
+}
+
+/* What a configuration may ask for by env:NAME. A larger one it cannot, and the kernel may not take it with the prefix. */
+static bool add_caller(char *variables[], size_t *count)
+{
+	for (char **at = environ; !getauxval(AT_SECURE) && *at; at++)
+		if (strlen(*at) <= WIRE_SECRET_MAX + 256u && !add_variable(variables, count, WIRE_CALLER_PREFIX, *at))
+			return false;
+	return true;
+}
+
+/*
+ * Nothing of the caller's environment but what the program documents, and even
+ * that not in a set-user-id process. The rest, where it is wanted, goes along
+ * under names that steer nothing. NULL: out of memory.
+ */
+static char **environment(bool with_caller)
+{
+	static const char *const kept[] = { "KEYFOB_CONFIG", "KEYFOB_MODULE_DIR" };
+	size_t room = 4, n = 0;
+	char **variables, prefix[32];
+	bool ok;
+
+	for (char **at = environ; at && *at; at++)
+		room++;
+	variables = calloc(room, sizeof(*variables));
+	ok = variables && add_variable(variables, &n, "", "PATH=/usr/sbin:/usr/bin:/sbin:/bin");
+	for (size_t i = 0; ok && i < sizeof(kept) / sizeof(kept[0]); i++) {
+		const char *value = secure_getenv(kept[i]);
+
+		snprintf(prefix, sizeof(prefix), "%s=", kept[i]);
+		ok = !value || add_variable(variables, &n, prefix, value);
+	}
+	if (ok && with_caller)
+		ok = add_caller(variables, &n);
+	if (ok)
+		return variables;
+	free_environment(variables);
+	return NULL;
 }
 
 static int read_all(int fd, struct buffer *output)
@@ -179,10 +219,9 @@ int cli_become(const char *name, char *const argv[])
 	return cli_fail(KEYFOB_EFAIL, name, "%s: %s", path, strerror(errno));
 }
 
-int cli_tool(const char *name, const char *const *arguments, struct buffer *output)
+static int start(const char *name, const char *const *arguments, bool with_caller, struct buffer *output)
 {
-	char *variables[ENVIRONMENT_MAX] = { NULL }, *argv[ARGUMENTS_MAX + 1] = { NULL };
-	char path[PATH_MAX];
+	char **variables, *argv[ARGUMENTS_MAX + 1] = { NULL }, path[PATH_MAX];
 	int status = -1;
 	size_t n = 0;
 
@@ -191,11 +230,22 @@ int cli_tool(const char *name, const char *const *arguments, struct buffer *outp
 	argv[n++] = strdup(name);
 	for (; *arguments && n < ARGUMENTS_MAX && argv[n - 1]; arguments++)
 		argv[n++] = strdup(*arguments);
-	if (argv[n - 1] && environment(variables))
+	variables = environment(with_caller);
+	if (argv[n - 1] && variables)
 		status = run(name, path, argv, variables, output);
 	else
 		cli_fail(KEYFOB_ENOMEM, NULL, "out of memory");
 	free_words(argv, ARGUMENTS_MAX);
-	free_words(variables, ENVIRONMENT_MAX);
+	free_environment(variables);
 	return status;
+}
+
+int cli_tool(const char *name, const char *const *arguments, struct buffer *output)
+{
+	return start(name, arguments, false, output);
+}
+
+int cli_tool_for_caller(const char *name, const char *const *arguments, struct buffer *output)
+{
+	return start(name, arguments, true, output);
 }

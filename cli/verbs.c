@@ -9,6 +9,13 @@ static const struct cli_option get_options[] = {
 	{ 0 },
 };
 
+static const struct cli_option run_options[] = {
+	{ "mongodb", "NAME", "for MongoDB drivers with ENVIRONMENT:k8s in their connection string", true },
+	{ "file", "NAME[:VAR]", "VAR is the path of a file with its token; default: KEYFOB_TOKEN_FILE; may repeat", true },
+	{ "pgpass", "NAME:ENTRY", "the file of PGPASSFILE has it, for HOST:PORT:DATABASE:USER; may repeat", true },
+	{ 0 },
+};
+
 static const struct cli_option status_options[] = {
 	{ "json", NULL, "as JSON, times in seconds since the epoch", false },
 	{ 0 },
@@ -92,6 +99,11 @@ static const struct cli_option yes_options[] = {
 
 const struct cli_verb cli_verbs[] = {
 	{ "get", "NAME", "print a credential's token", "No line end follows the token unless stdout is a terminal.\n", get_options, 1, 1 },
+	{ "run", "-- COMMAND ...", "run a command that finds tokens in files, kept current",
+		"The variables are set for that command alone, and no token stands in one. Ends as\n"
+		"the command does; 125 when it was not run, 126 when it cannot be, 127 when it is\n"
+		"not there.\n",
+		run_options, 1, CLI_COMMAND },
 	{ "status", "[NAME]", "who has what, how long it lives, what to do", NULL, status_options, 0, 1 },
 	{ "refresh", "NAME", "fetch the token ahead of its time", NULL, NULL, 1, 1 },
 	{ "drop", "NAME", "forget every copy and fetch afresh (root)", "For a token that was revoked, or that a server refuses.\n", NULL, 1,

@@ -21,6 +21,8 @@
 #define WIRE_NAME_MAX 64 /* a credential's name, without the NUL */
 #define WIRE_TEXT_MAX 1024 /* a text for people */
 #define WIRE_SOCKET_DEFAULT "/run/keyfob/keyfob.sock"
+/* `keyfob get --direct` hands its caller's variables to keyfobd under names with this in front, where none of them steers it. */
+#define WIRE_CALLER_PREFIX "KEYFOB_CALLER_"
 
 /*
  * The request socket. Request: u8 version, u8 opcode, fields. Reply: u8
@@ -37,8 +39,11 @@ enum wire_opcode {
 	WIRE_RELOAD, /* -> (root) */
 	WIRE_MAY, /* string name, u32 uid -> u8 allowed, string why (root, or one's own uid) */
 	WIRE_TRY, /* string name -> u8 class, string lines (root) */
-	/* string identity provider, string etag -> string etag, u64 refresh, u8 not_modified, u32 length; then frames of that many bytes
-	   in all, without a head (root, keyfob-verify) */
+	/*
+	 * string identity provider, string source (of the asker's configuration, federation.h; "" takes any), string etag
+	 * -> string etag, u64 refresh, u8 not_modified, u32 length; then frames of that many bytes in all, without a head
+	 * (root, keyfob-verify)
+	 */
 	WIRE_KEYSET,
 };
 #define WIRE_KEYSET_MAX (256u << 10) /* bytes of a key set */

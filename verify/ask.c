@@ -18,8 +18,9 @@
 #include "verify/verifyd.h"
 
 #define ANSWER_MS 35000 /* the broker gives a fetch 30 s */
-#define REACH_MS 3000 /* a broker that is being restarted is back by then */
+#define REACH_MS 3000 /* a broker that is being restarted, or told to read the configuration, is ready by then */
 #define REACH_AGAIN_MS 100
+#define ASK_AGAIN_MS 1000
 #define AT_ONCE 32 /* of those that are merely due */
 #define LOOK_AGAIN_SECONDS 3600 /* the clock may be set while a timer runs */
 #define ETAG_MAX 64
@@ -127,15 +128,26 @@ static void fail_errno(struct ask *a, const char *what, int number)
 
 /* --- the answer ------------------------------------------------------------------------------ */
 
+/* What passes by itself: the broker has not read the configuration yet that this process has, or is busy. */
+static bool is_passing(uint8_t code, uint32_t retry)
+{
+	return code == -KEYFOB_ENOCRED || (code == -KEYFOB_EAGAIN && retry == 1);
+}
+
 static void take_error(struct ask *a, uint8_t code, struct reader *r)
 {
 	char text[WIRE_TEXT_MAX], escaped[WIRE_TEXT_MAX];
+	uint32_t retry = reader_u32(r);
 
-	reader_u32(r);
 	reader_text(r, text, sizeof(text));
 	if (!reader_done(r))
 		snprintf(text, sizeof(text), "the broker's answer is malformed: have both one version?");
-	fail(a, code == -KEYFOB_EPROVIDER ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, log_escape(text, escaped, sizeof(escaped)));
+	if (is_passing(code, retry) && monotonic_ms() - a->begun < REACH_MS) {
+		hang_up(a);
+		set_timer(a->timer, ASK_AGAIN_MS);
+	} else {
+		fail(a, code == -KEYFOB_EPROVIDER ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, log_escape(text, escaped, sizeof(escaped)));
+	}
 }
 
 static void take_head(struct ask *a, const struct buffer *frame)
@@ -260,6 +272,7 @@ static struct ask *ask_new(struct verifier *v, const struct federation_provider 
 	buffer_put_u8(&a->request, WIRE_VERSION);
 	buffer_put_u8(&a->request, WIRE_KEYSET);
 	buffer_put_text(&a->request, p->name);
+	buffer_put_text(&a->request, p->source);
 	buffer_put_text(&a->request, etag);
 	a->next = v->asks;
 	a->previous = &v->asks;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ask the broker for an identity provider's key set as the verifier does: the
- * head on stderr, the document on stdout, the reply's error as exit code.
+ * head on stderr, the document on stdout, the reply's error as exit code. The
+ * environment's SOURCE is what the asker's configuration says of it.
  *
  * links: keyring/client keyring/keyctl common/buffer common/wire
  * libs: libkeyutils
@@ -52,6 +53,7 @@ static void put_request(struct buffer *b, const char *name, const char *etag)
 	buffer_put_u8(b, WIRE_VERSION);
 	buffer_put_u8(b, WIRE_KEYSET);
 	buffer_put_text(b, name);
+	buffer_put_text(b, getenv("SOURCE"));
 	buffer_put_text(b, etag);
 }
 

@@ -94,6 +94,8 @@ check "whole" cmp "$DIR/out/stdout" "$DIR/out/wanted"
 exits "keyfob-verify may ask" 0 as keyfob-verify "$HELPERS/ask-keyset" direct
 check "and gets the same" cmp "$DIR/out/stdout" "$DIR/out/wanted"
 asked=$(requests jwks)
+exits "who knows it by another configuration gets none" 8 env SOURCE=https://elsewhere "$HELPERS/ask-keyset" direct
+like "and is told what to do" "$ERR" 'another configuration \(keyfob reload\)'
 exits "a user may not" 4 as "$alice" "$HELPERS/ask-keyset" direct
 is "and reads why" "$ERR" "only root and keyfob-verifyd may ask for that"
 check "the log names him" logged "uid=$(id -u "$alice") pid=[0-9]+ event=denied request=9"

@@ -190,7 +190,7 @@ cleanup() {
 	for pid in $PIDS; do
 		[ "$(ps -o ppid= -p "$pid" 2>/dev/null | tr -d ' ')" = $$ ] && kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
 	done
-	keyfobd --socket "$KEYFOB_SOCKET" --purge 2>/dev/null
+	keyfobd --socket "$DIR/run/keyfob.sock" --purge 2>/dev/null
 	for user in $USERS; do
 		key=$(persistent "$user" 2>/dev/null) && keyctl revoke "$key" 2>/dev/null
 		flock /run/lock/keyfob-test userdel "$user" 2>/dev/null

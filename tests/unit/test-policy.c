@@ -146,7 +146,7 @@ static int look_up(void *arg, uint32_t count, const struct buffer *names, struct
 	return 0;
 }
 
-static const struct policy_source source = { NULL, describe, look_up };
+static const struct policy_source source = { NULL, describe, look_up, NULL };
 
 static int make_policy_dir(void **state)
 {
@@ -156,19 +156,24 @@ static int make_policy_dir(void **state)
 	return make_config_dir(state);
 }
 
-static struct policy *load(const char *text)
+static struct policy *load_from(const struct policy_source *from, const char *text)
 {
 	struct policy *policy;
 	struct buffer errors;
 
 	write_text("keyfob.conf", text);
 	buffer_init(&errors, 65536);
-	policy = policy_load(config_file, &source, &errors);
+	policy = policy_load(config_file, from, &errors);
 	if (!policy)
 		fail_msg("refused:\n%s\n%s", text, buffer_cstring(&errors));
 	assert_int_equal(errors.length, 0);
 	buffer_free(&errors);
 	return policy;
+}
+
+static struct policy *load(const char *text)
+{
+	return load_from(&source, text);
 }
 
 static void refuse(const char *text, const char *wanted)
@@ -626,6 +631,87 @@ static void test_too_many(void **state)
 
 #define in_directory(test) cmocka_unit_test_setup_teardown(test, make_policy_dir, remove_config_dir)
 
+/* --- variables of the caller of get --direct --------------------------------------------------- */
+
+static const char *variable(void *arg, const char *name)
+{
+	static char large[70000];
+
+	(void)arg;
+	memset(large, 'x', sizeof(large) - 1);
+	return strcmp(name, "ID") == 0	       ? "5f3a"
+	       : strcmp(name, "ENDPOINT") == 0 ? "http://127.0.0.1:80"
+	       : strcmp(name, "KEY") == 0      ? "a\nsecret"
+	       : strcmp(name, "EMPTY") == 0    ? ""
+	       : strcmp(name, "LARGE") == 0    ? large
+					       : NULL;
+}
+
+static void test_variables(void **state)
+{
+	static const struct policy_source direct = { NULL, describe, look_up, variable };
+	const struct policy_provider *p;
+	struct policy *policy;
+
+	(void)state;
+	refuse("[credential a]\nprovider = azure client_id=env:ID\nprovider = chained key_file=env:KEY\n",
+		"keyfob.conf:2: client_id=env:ID: variables are for keyfob get --direct; a broker has not those of its callers\n"
+		"keyfob.conf:3: key_file=env:KEY: variables are for keyfob get --direct; a broker has not those of its callers\n");
+	policy = load_from(&direct, "[credential a]\nprovider = azure client_id=env:ID endpoint=env:ENDPOINT\n"
+				    "provider = chained key_file=env:KEY\n"
+				    "[credential b]\nprovider = azure client_id=env:1D\nprovider = azure client_id=env:\n"
+				    "provider = azure client_id=xenv:ID\nprovider = azure client_id=env:I-D\n");
+	p = policy_find(policy, "a")->providers;
+	assert_string_equal(p[0].settings[0].value, "5f3a");
+	assert_string_equal(p[0].settings[1].value, "http://127.0.0.1:80");
+	assert_null(p[0].settings[0].content);
+	assert_null(p[0].fault);
+	assert_true(p[1].settings[0].is_secret);
+	assert_string_equal(p[1].settings[0].value, "env:KEY");
+	assert_string_equal(p[1].settings[0].content, "a\nsecret");
+	assert_null(p[1].fault);
+	/* What has not the form of a variable is a value like any other. */
+	p = policy_find(policy, "b")->providers;
+	assert_string_equal(p[0].settings[0].value, "env:1D");
+	assert_string_equal(p[1].settings[0].value, "env:");
+	assert_string_equal(p[2].settings[0].value, "xenv:ID");
+	assert_string_equal(p[3].settings[0].value, "env:I-D");
+	policy_free(policy);
+}
+
+/* A variable that is of no use is a fault of that line, not of the configuration, and what it holds is not told. */
+static void test_useless_variables(void **state)
+{
+	static const struct policy_source direct = { NULL, describe, look_up, variable };
+	static const struct {
+		const char *line, *fault;
+	} cases[] = {
+		{ "azure client_id=env:NONE", "client_id=env:NONE: the environment variable NONE is not set" },
+		{ "azure client_id=env:EMPTY", "client_id=env:EMPTY: the environment variable EMPTY is not set" },
+		{ "azure client_id=env:LARGE", "client_id=env:LARGE: the environment variable LARGE is too long" },
+		{ "azure client_id=env:KEY", "client_id=env:KEY: the environment variable KEY holds more than one line of text" },
+		{ "azure endpoint=env:ID", "endpoint=env:ID: the environment variable ID holds what this option does not take" },
+		{ "azure source=env:ID client_id=env:NONE",
+			"source=env:ID: the environment variable ID holds what this option does not take" },
+		{ "chained key_file=env:NONE", "key_file=env:NONE: the environment variable NONE is not set" },
+		{ "chained key_file=env:LARGE", "key_file=env:LARGE: the environment variable LARGE is too long" },
+		{ "chained plain_file=env:ID", "plain_file=env:ID: the environment variable ID holds what this option does not take" },
+	};
+	char text[512];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct policy *policy;
+
+		snprintf(text, sizeof(text), "[credential a]\nprovider = %s\n", cases[i].line);
+		policy = load_from(&direct, text);
+		assert_string_equal(policy->credentials[0].providers[0].fault, cases[i].fault);
+		policy_free(policy);
+	}
+	refuse_line("chained assertion=env:ID", "option assertion must be a credential's name");
+	refuse_line("azure timeout=env:ID", "timeout must be a duration: 30s, 5m, 1h");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -637,6 +723,8 @@ int main(void)
 		in_directory(test_second_team),
 		in_directory(test_words),
 		in_directory(test_options),
+		in_directory(test_variables),
+		in_directory(test_useless_variables),
 		in_directory(test_modules),
 		in_directory(test_names),
 		in_directory(test_secrets),
