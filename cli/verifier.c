@@ -359,6 +359,16 @@ out:
 	return code;
 }
 
+/* What is issued after this returns is of a later second than the revoke, and will be taken. */
+static void end_of_second(void)
+{
+	struct timespec now, rest = { 0 };
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	rest.tv_nsec = 999999999 - now.tv_nsec;
+	nanosleep(&rest, NULL);
+}
+
 int cli_jwks_revoke(const struct cli *cli)
 {
 	const char *name = cli->operand[0];
@@ -378,10 +388,12 @@ int cli_jwks_revoke(const struct cli *cli)
 	}
 	buffer_init(&b, CLI_OUTPUT_MAX);
 	buffer_printf(&b,
-		"%s: revoked (%llu so far). Its key set and every verdict by it are forgotten; logins are\n"
-		"refused until the set was fetched afresh, and then only keys count that %s still has.\n"
-		"Sessions that are open stay open. Not for rotation: new keys are found without this.\n",
+		"%s: revoked (%llu so far). Its key set and every verdict by it are forgotten. Tokens issued\n"
+		"until now are refused for good: \"keyfob drop\" on the clients' hosts gets new ones, which are taken\n"
+		"once the set was fetched afresh, by keys that %s still has. Sessions that are open stay open.\n"
+		"Not for rotation: new keys are found without this.\n",
 		name, (unsigned long long)epoch, name);
+	end_of_second();
 	code = print(&b);
 out:
 	buffer_free(&reply);

@@ -140,6 +140,8 @@ enum reason claims_check_times(const json_t *claims, const struct federation_pro
 	v->not_before = nbf;
 	if (!reason)
 		reason = check_past(claims, "iat", now, &iat, v);
+	if (!reason)
+		v->issued = iat;
 	if (reason || !p->max_lifetime)
 		return reason;
 	if (!json_object_get(claims, "iat")) {

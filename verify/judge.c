@@ -102,6 +102,17 @@ static bool digest_token(struct question *q)
 	return true;
 }
 
+/* A token from before a revoke stays refused, also where its key is published again; no fetch would change that. */
+static void check_revoked(struct verifier *v, struct verdict *verdict)
+{
+	if (verdict->reason != REASON_OK && verdict->reason != REASON_KID_UNKNOWN && !has_no_keys(verdict->reason))
+		return;
+	if (verdict->issued && verdict->issued <= keysets_revoked_at(v->keysets, verdict->provider)) {
+		verdict->reason = REASON_REVOKED;
+		verdict->user = NULL;
+	}
+}
+
 /*
  * Is a key set on its way, or made to be, that may change this verdict? Then
  * the request waits for it. Once: who keeps a provider from answering must
@@ -138,6 +149,7 @@ static void judge_now(struct verifier *v, struct question *q, struct verdict *ve
 	request.arg = v;
 	memset(verdict, 0, sizeof(*verdict));
 	verdict_judge(v->federation, &request, verdict);
+	check_revoked(v, verdict);
 	if (verdict->reason == REASON_OK)
 		memory_put(v->memory, &q->key, verdict);
 }
@@ -205,6 +217,7 @@ void judge_explain(struct conn *conn, struct reader *r)
 		judge = &chosen;
 	}
 	verdict_judge(judge, &request, &verdict);
+	check_revoked(v, &verdict);
 	if (wait_for_keys(conn, &verdict))
 		return;
 	if (verdict.reason != REASON_OK) {

@@ -135,7 +135,8 @@ static bool make_state(const char *directory, const struct passwd *user)
 		return false;
 	}
 	made = mkdir(directory, 0700) == 0;
-	if (made ? geteuid() != 0 || chown(directory, user->pw_uid, user->pw_gid) == 0 : errno == EEXIST)
+	/* Not through a link that somebody put there meanwhile. */
+	if (made ? geteuid() != 0 || lchown(directory, user->pw_uid, user->pw_gid) == 0 : errno == EEXIST)
 		return true;
 	log_error("%s: %s", directory, strerror(errno));
 	return false;

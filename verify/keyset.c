@@ -88,7 +88,7 @@ static void settle_kid(struct keyset *s, time_t now)
 
 static int record_epoch(struct keysets *k, struct keyset *s)
 {
-	struct kept_epoch record = { s->kept.epoch, s->revoked };
+	struct kept_epoch record = { s->kept.epoch, s->revoked, s->revoked_at };
 	int rc = kept_save_epoch(k->directory, s->name, &record);
 
 	if (rc < 0) {
@@ -131,12 +131,22 @@ static void keep(struct keysets *k, struct keyset *s, bool changed)
 
 /* --- what comes ------------------------------------------------------------------------------- */
 
+/* For a value in quotes in the log: what comes from outside must not look like the next field. */
+static void soften_quotes(char *text)
+{
+	for (; *text; text++)
+		if (*text == '"')
+			*text = '\'';
+}
+
 /* One line for each key that was skipped. */
 static void log_notes(const struct keyset *s, struct buffer *notes)
 {
 	const char *text = notes->length ? buffer_cstring(notes) : NULL;
 	char *copy = text ? strdup(text) : NULL, *rest = copy, *line;
 
+	if (copy)
+		soften_quotes(copy);
 	while (rest && (line = strsep(&rest, "\n")))
 		if (*line)
 			log_warning("identity_provider=%s event=key-skipped reason=\"%s\"", s->name, line);
@@ -209,9 +219,7 @@ void keyset_fail(struct keyset *s, const char *error, time_t now)
 		wait = RETRY_MAX;
 	s->due = now + wait + below(wait / 10);
 	snprintf(s->error, sizeof(s->error), "%s", error);
-	for (char *at = s->error; *at; at++)
-		if (*at == '"')
-			*at = '\'';
+	soften_quotes(s->error);
 	log_warning("identity_provider=%s event=keyset-failed failures=%u reason=\"%s\"%s", s->name, s->failures, s->error,
 		s->usable ? "; the set from before is used" : "");
 }
@@ -311,6 +319,7 @@ int keyset_revoke(struct keysets *k, struct keyset *s, time_t now)
 	forget(k, s);
 	s->kept.epoch++;
 	s->revoked = s->unrecorded = true;
+	s->revoked_at = now;
 	s->failures = 0;
 	s->error[0] = 0;
 	s->due = now;
@@ -371,6 +380,7 @@ static void load(struct keysets *k, struct keyset *s, time_t now)
 		log_error("identity_provider=%s event=epoch-refused reason=\"what was kept %s\"; that counts as a revoke", s->name, why);
 	s->kept.epoch = record.epoch;
 	s->revoked = s->recorded_revoked = record.revoked;
+	s->revoked_at = record.revoked_at;
 	rc = keyset_is_file(s) ? -ENOENT : kept_load_set(k->directory, s->name, s->source, &kept, why, sizeof(why));
 	if (rc < 0 && rc != -ENOENT)
 		refused(s, why);

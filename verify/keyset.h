@@ -22,6 +22,7 @@ struct keyset {
 	struct kept_set kept; /* what stands beside the set on the disk; the epoch counts without a set */
 	bool usable; /* there is a set, and its hard limit was not reached when the clock was last looked at */
 	bool revoked; /* and not fetched since */
+	time_t revoked_at; /* the last time, 0: never */
 	bool unrecorded; /* the disk has not got the epoch yet */
 	bool recorded_revoked; /* the disk says so */
 	time_t due, attempted;

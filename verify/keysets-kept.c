@@ -251,6 +251,7 @@ int kept_save_epoch(int directory, const char *name, const struct kept_epoch *ep
 	buffer_put_text(&b, EPOCH_MAGIC);
 	buffer_put_u64(&b, epoch->epoch);
 	buffer_put_u8(&b, epoch->revoked);
+	buffer_put_u64(&b, (uint64_t)epoch->revoked_at);
 	rc = save_sealed(directory, name, EPOCH_SUFFIX, &b);
 	buffer_free(&b);
 	return rc;
@@ -267,7 +268,8 @@ int kept_load_epoch(int directory, const char *name, struct kept_epoch *epoch, c
 	if (!rc) {
 		epoch->epoch = reader_u64(&r);
 		epoch->revoked = reader_u8(&r) != 0;
-		if (!reader_done(&r)) {
+		epoch->revoked_at = (time_t)reader_u64(&r);
+		if (!reader_done(&r) || epoch->revoked_at < 0 || epoch->revoked_at > TIME_MAX) {
 			snprintf(why, why_size, "is damaged");
 			rc = -EBADMSG;
 		}

@@ -31,6 +31,7 @@ struct kept_set {
 struct kept_epoch {
 	uint64_t epoch;
 	bool revoked; /* and not fetched since */
+	time_t revoked_at;
 };
 
 /* Open and lock the state directory, sweep up what a crash left. A descriptor, or -1 with a line in why. */

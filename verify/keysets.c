@@ -169,6 +169,13 @@ const struct jwks *keysets_get(struct keysets *k, const struct federation_provid
 	return NULL;
 }
 
+time_t keysets_revoked_at(const struct keysets *k, const struct federation_provider *p)
+{
+	const struct keyset *s = find(k, p);
+
+	return s ? s->revoked_at : 0;
+}
+
 uint64_t keysets_epoch(struct keysets *k, time_t now)
 {
 	observe(k, now);

@@ -46,6 +46,11 @@ void keysets_configure(struct keysets *k, const struct federation *f, time_t now
 
 /* The set to judge by. NULL: KEYS_MISSING, KEYS_STALE or KEYS_REVOKED in *why. */
 const struct jwks *keysets_get(struct keysets *k, const struct federation_provider *p, time_t now, enum reason *why);
+/*
+ * When it was last revoked, 0: never. What was issued until then is refused,
+ * even where a key that is published again would verify it.
+ */
+time_t keysets_revoked_at(const struct keysets *k, const struct federation_provider *p);
 /* Changes whenever any set, or the lack of one, does; a set that reaches its hard limit is among that. */
 uint64_t keysets_epoch(struct keysets *k, time_t now);
 

@@ -28,6 +28,7 @@ enum reason {
 	REASON_KEYS_STALE, /* the key set is older than the hard limit allows */
 	REASON_KEYS_REVOKED, /* revoked, and no fresh set could be fetched since */
 	REASON_SIGNATURE,
+	REASON_REVOKED, /* issued before the key set was revoked */
 	/* the claims */
 	REASON_ISS, /* missing, or no identity provider has it */
 	REASON_ISS_AZURE_V1, /* an Azure v1 token where v2 is configured */

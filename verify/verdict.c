@@ -96,9 +96,13 @@ static bool is_user(const struct federation_user *u, const struct federation_pro
 	return u->user_id && subject && strcmp(u->user_id, subject) == 0;
 }
 
-/* How near a provider, whom the token names, is to letting it in: 1 to 4. */
-static int nearness(
-	const struct federation *f, const struct federation_provider *p, const struct verdict_request *request, const json_t *claims)
+/*
+ * How near a provider, whom the token names, is to letting it in: 1 to 4. Up
+ * to the user only where that decides: a token names as many groups as its
+ * maker likes, and nobody knows yet who that is.
+ */
+static int nearness(const struct federation *f, const struct federation_provider *p, const struct verdict_request *request,
+	const json_t *claims, bool to_the_user)
 {
 	const struct federation_user *const *users;
 	size_t count;
@@ -108,7 +112,7 @@ static int nearness(
 		return 1;
 	users = federation_logins(f, request->service, request->login, &count);
 	for (size_t i = 0; i < count; i++) {
-		if (is_user(users[i], p, claims))
+		if (to_the_user && is_user(users[i], p, claims))
 			return 4;
 		if (strcmp(users[i]->identity_provider, p->name) == 0)
 			near = 3;
@@ -134,6 +138,45 @@ static enum reason refuse_issuer(const struct federation *f, const char *iss, st
 	return REASON_ISS;
 }
 
+static enum reason refuse_audience(const struct federation_provider *p, const json_t *claims, struct verdict *v)
+{
+	char audience[2 * SHOWN];
+
+	v->provider = p;
+	if (claims_has_audience(claims)) {
+		claims_show_audience(claims, audience, sizeof(audience));
+		claims_tell(v, "aud is %s, identity provider %s wants %.*s", audience, p->name, SHOWN, p->audience);
+	} else {
+		claims_tell(v, json_object_get(claims, "aud") ? "aud is not a text or a list of texts" : "there is no aud");
+	}
+	return REASON_AUD;
+}
+
+/* The nearest of those that the token names, by iss alone or by aud as well. */
+static const struct federation_provider *nearest(const struct federation *f, const struct verdict_request *request, const json_t *claims,
+	bool by_audience, bool to_the_user, size_t *count)
+{
+	const struct federation_provider *found = NULL;
+	const char *iss = jwt_text(claims, "iss");
+	int best = 0;
+
+	*count = 0;
+	for (size_t i = 0; i < f->provider_count; i++) {
+		const struct federation_provider *p = &f->providers[i];
+		int near;
+
+		if (!federation_is_issuer(p, iss) || (by_audience && !claims_names_audience(claims, p->audience)))
+			continue;
+		++*count;
+		near = nearness(f, p, request, claims, to_the_user);
+		if (near > best) {
+			best = near;
+			found = p;
+		}
+	}
+	return found;
+}
+
 /*
  * By iss and aud. A token for several audiences may name several providers
  * of one issuer; the one that can let it in is asked.
@@ -141,40 +184,23 @@ static enum reason refuse_issuer(const struct federation *f, const char *iss, st
 static enum reason choose_provider(
 	const struct federation *f, const struct verdict_request *request, const json_t *claims, struct verdict *v)
 {
-	const struct federation_provider *same_issuer = NULL;
+	const struct federation_provider *p;
 	const char *iss = jwt_text(claims, "iss");
-	int best = 0, best_issuer = 0;
-	char audience[2 * SHOWN];
+	size_t count;
 
 	if (!iss) {
 		claims_tell(v, json_object_get(claims, "iss") ? "iss is not a text" : "there is no iss");
 		return REASON_ISS;
 	}
-	for (size_t i = 0; i < f->provider_count; i++) {
-		const struct federation_provider *p = &f->providers[i];
-		int near = federation_is_issuer(p, iss) ? nearness(f, p, request, claims) : 0;
-
-		if (near > best_issuer) {
-			best_issuer = near;
-			same_issuer = p;
-		}
-		if (near > best && claims_has_audience(claims) && claims_names_audience(claims, p->audience)) {
-			best = near;
-			v->provider = p;
-		}
-	}
-	if (v->provider)
-		return REASON_OK;
-	if (!same_issuer)
-		return refuse_issuer(f, iss, v);
-	v->provider = same_issuer;
 	if (claims_has_audience(claims)) {
-		claims_show_audience(claims, audience, sizeof(audience));
-		claims_tell(v, "aud is %s, identity provider %s wants %.*s", audience, same_issuer->name, SHOWN, same_issuer->audience);
-	} else {
-		claims_tell(v, json_object_get(claims, "aud") ? "aud is not a text or a list of texts" : "there is no aud");
+		v->provider = nearest(f, request, claims, true, false, &count);
+		if (count > 1)
+			v->provider = nearest(f, request, claims, true, true, &count);
+		if (v->provider)
+			return REASON_OK;
 	}
-	return REASON_AUD;
+	p = nearest(f, request, claims, false, false, &count);
+	return p ? refuse_audience(p, claims, v) : refuse_issuer(f, iss, v);
 }
 
 /* --- the signature -------------------------------------------------------------------------------- */

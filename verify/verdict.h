@@ -38,7 +38,7 @@ struct verdict {
 	const struct federation_user *user; /* the database user, of an accepted one */
 	char kid[257]; /* of the header, "" without one */
 	char subject[256]; /* the user claim, once the signature was found good */
-	time_t expires, not_before; /* not_before: 0 without one */
+	time_t expires, not_before, issued; /* 0 without nbf or iat */
 	char detail[512]; /* one line: what was found and what was wanted; escaped, no part of a signature. "" when the code says all */
 };
 

@@ -20,7 +20,10 @@ token() { # CLAIMS [OPTION...]
 	shift
 	"$MINT" token --key "$KEYS/rsa.pem" --alg RS256 --kid rsa --life 600 --claims "$claims" "$@"
 }
-ALICE=$(token '{"iss":"https://minted.example","aud":"orders","sub":"id of alice"}')
+alice() {
+	token '{"iss":"https://minted.example","aud":"orders","sub":"id of alice"}'
+}
+ALICE=$(alice)
 TEAM=$(token '{"iss":"https://teams.example","aud":"orders","sub":"x","groups":["dba","dev"]}')
 printf '%s' "$ALICE" >"$DIR/etc/token"
 chmod 0644 "$DIR/etc/token"
@@ -173,7 +176,10 @@ exits "no such provider" 3 keyfob jwks refresh mint
 exits "revoked" 0 keyfob jwks revoke minted
 like "with what that means" "$OUT" 'Not for rotation'
 is "the times are counted" "$(keyfob jwks list minted --json | jq .key_sets[0].epoch)" 1
-exits "the next login has no keys to be judged by" 8 verify "$ALICE" postgresql orders
+exits "the next login with an old token is refused" 7 verify "$ALICE" postgresql orders
+like "and root reads why" "$ERR" '^keyfob: REVOKED: '
+ALICE=$(alice)
+exits "and with a new one there are no keys to judge by" 8 verify "$ALICE" postgresql orders
 like "and root reads why" "$ERR" '^keyfob: KEYS_REVOKED: '
 exits "read again, it goes on" 0 keyfob jwks refresh minted
 exits "as before" 0 verify "$ALICE" postgresql orders

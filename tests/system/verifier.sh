@@ -391,18 +391,25 @@ EXTRA=delay_ms=8000 serve_keys "one=$KEYS/rsa.pem"
 before=$(served_requests)
 "$ASK" refresh served >"$DIR/out/refresh" 2>&1 &
 until_true 5 eval '[ "$(served_requests)" -gt "$before" ]'
+OLD=$(served one)
 exits "revoke while a fetch runs" 0 "$ASK" revoke served
 is "revoke: the epoch" "$OUT" 1
-EXPECTED=8 TOLD='no keys to judge by right now' refused "right after the revoke" KEYS_REVOKED "$(served one)" postgresql served
+refused "right after the revoke" REVOKED "$OLD" postgresql served
+sleep 1 # then what is issued is of a later second
+EXPECTED=8 TOLD='no keys to judge by right now' refused "a new one while there are no keys" KEYS_REVOKED "$(served one)" postgresql served
 wait $!
 is "who waited for a fetch got the one after the revoke" "$(cat "$DIR/out/refresh")" 1
 is "which was a fetch of its own" "$(($(served_requests) - before))" 2
 accepted "the same key, fetched since" "served served alice" "$(served one)" postgresql served
+refused "but not what it signed before" REVOKED "$OLD" postgresql served
 
 # A revoke holds over a restart, until the provider has been asked.
 curl -sS -f -X POST "$SERVED/emulator/faults" -d path=jwks -d status=503 >/dev/null
+OLD=$(served one)
 exits "revoke while the provider is down" 0 "$ASK" revoke served
-EXPECTED=8 TOLD='no keys to judge by right now' refused "revoked" KEYS_REVOKED "$(served one)" postgresql served
+refused "revoked" REVOKED "$OLD" postgresql served
+sleep 1
+EXPECTED=8 TOLD='no keys to judge by right now' refused "revoked, a new one" KEYS_REVOKED "$(served one)" postgresql served
 stop_verifier
 start_verifier
 EXPECTED=8 TOLD='no keys to judge by right now' refused "revoked, after a restart" KEYS_REVOKED "$(served one)" postgresql served
@@ -410,10 +417,14 @@ like "revoked: it says so" "$(keyset served)" '^served revoked epoch=2 .*503'
 serve_keys "one=$KEYS/rsa.pem"
 exits "the provider is back" 0 "$ASK" refresh served
 accepted "as before" "served served alice" "$(served one)" postgresql served
+refused "what is from before the revoke, after a restart" REVOKED "$OLD" postgresql served
 
 exits "revoke of a file's keys" 0 "$ASK" revoke minted
-EXPECTED=8 TOLD='no keys to judge by right now' refused "of a file that was revoked" KEYS_REVOKED "$GOOD"
+refused "of a file that was revoked" REVOKED "$GOOD"
+sleep 1
+EXPECTED=8 TOLD='no keys to judge by right now' refused "of a file that was revoked, a new one" KEYS_REVOKED "$(minted)"
 exits "refresh of a file's keys" 0 "$ASK" refresh minted
+GOOD=$(minted)
 accepted "of the file, read again" "orders_rw minted alice" "$GOOD"
 
 # --- the others go away --------------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ static void test_revoked(void **state)
 /* Killed after the new epoch was written, and before the set was removed. */
 static void test_killed_while_revoking(void **state)
 {
-	struct kept_epoch record = { 1, true };
+	struct kept_epoch record = { 1, true, now };
 	char why[200];
 	int dir;
 
@@ -194,6 +194,7 @@ static void test_killed_while_revoking(void **state)
 	assert_int_equal(kept_save_epoch(dir, "entra", &record), 0);
 	restart();
 	assert_string_equal(judge_by(entra), "KEYS_REVOKED");
+	assert_int_equal(keysets_revoked_at(k, entra), now);
 	/* Killed after the new set was written, and before it was noted that there is one. */
 	fetch(entra, "1");
 	assert_int_equal(kept_load_epoch(dir, "entra", &record, why, sizeof(why)), 0);
@@ -204,6 +205,7 @@ static void test_killed_while_revoking(void **state)
 	restart();
 	assert_string_equal(judge_by(entra), "1");
 	assert_false(describe(entra).revoked);
+	assert_int_equal(keysets_revoked_at(k, entra), record.revoked_at);
 	close(dir);
 }
 

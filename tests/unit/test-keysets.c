@@ -481,7 +481,10 @@ static void test_revoke(void **state)
 	fetch(google, "2");
 	epoch = keysets_epoch(k, now);
 	now += 100;
+	assert_int_equal(keysets_revoked_at(k, entra), 0);
 	assert_int_equal(keysets_revoke(k, entra, now), 0);
+	assert_int_equal(keysets_revoked_at(k, entra), now);
+	assert_int_equal(keysets_revoked_at(k, google), 0);
 	assert_true(was_logged("identity_provider=entra event=keyset-revoked epoch=1"));
 	assert_string_equal(judge_by(entra), "KEYS_REVOKED");
 	assert_string_equal(judge_by(google), "2");
