@@ -37,6 +37,10 @@ struct user {
 	uint64_t denial_minute; /* rate of log lines about him */
 	unsigned int denials;
 	unsigned int listed; /* in which round of looking up groups */
+	bool has_files; /* there may be a directory of token files */
+	bool files_stale, files_running;
+	unsigned int files_failures; /* in a row */
+	uint64_t files_retry; /* epoch seconds, 0: at once */
 };
 
 /* Somebody who may have a credential: named by it, or seen asking. */
@@ -72,11 +76,21 @@ struct credential {
 	size_t reader_count;
 	uint64_t asked_saved;
 	struct conn *waiters;
+
+	int64_t files_until; /* ms since the epoch: then its token files are looked at again */
+	int socket; /* of its own, -1: none */
+	struct event *socket_event;
+	uid_t socket_uid;
+	gid_t socket_gid;
+	mode_t socket_mode;
+	uint64_t socket_asked; /* epoch seconds, 0: never */
+	uint64_t last_repeat; /* when a client's asking again last had it refreshed */
 };
 
 struct broker {
 	struct event_base *base;
 	const char *config_path, *socket_path;
+	char run_dir[4096]; /* the socket's directory */
 	char config_dir[4096], fetch_path[4096], module_dir[4096];
 	int launcher;
 	uid_t fetch_uid, verify_uid; /* the latter (uid_t)-1 where there is no such user */
@@ -103,6 +117,8 @@ void credential_free_all(struct broker *b);
 
 /* credential.c: the life of one credential */
 bool credential_is_valid(const struct credential *c);
+/* The life that a token handed out should still have, in seconds. */
+uint64_t credential_wanted_life(const struct credential *c);
 enum wire_state credential_state(const struct credential *c);
 /* Somebody allowed asked. */
 void credential_note_asked(struct credential *c, uid_t uid, bool by_group);
@@ -180,7 +196,7 @@ void schedule_arm(struct broker *b);
 void schedule_stop(void);
 
 /* serve.c: the request socket */
-enum conn_stage { CONN_NEW, CONN_IDLE, CONN_FETCH, CONN_PUBLISH, CONN_KEYSET };
+enum conn_stage { CONN_NEW, CONN_IDLE, CONN_FETCH, CONN_PUBLISH, CONN_KEYSET, CONN_FILES };
 struct conn {
 	struct conn *next, **previous;
 	struct conn *next_waiter;
@@ -193,6 +209,7 @@ struct conn {
 	enum conn_stage stage;
 	int64_t deadline; /* ms since the epoch: by then a request that waits is answered */
 	bool without_token; /* a refresh: the answer tells, but does not hand over */
+	struct credential *door; /* whose own socket it came by; NULL: the request socket */
 	struct credential *credential; /* among whose waiters it is, or whose fetch it tries */
 	struct fetch *fetch; /* of `keyfob try` */
 	const struct policy_credential *tried; /* valid while the fetch is: a reload ends it */
@@ -204,6 +221,12 @@ struct conn {
 int serve_start(struct broker *b, int listener);
 /* The policy is a new one: end each try, which reads the old one, and the wait of whoever is not allowed any more. */
 void serve_reloaded(struct broker *b);
+/* Take the connections that wait on a listener; door as in struct conn. */
+void serve_accept(struct broker *b, int listener, struct credential *door);
+/* That socket is no more: end those who came by it. */
+void serve_end_door(struct credential *door);
+/* Token files may be as they should be: answer who waits for that. */
+void serve_files_done(struct broker *b);
 void serve_stop(struct broker *b);
 void conn_close(struct conn *conn);
 /* The head of a reply; its fields follow. */
@@ -218,9 +241,36 @@ void conn_wait(struct conn *conn, enum conn_stage stage, int ms);
 /* requests.c: what may be asked */
 /* Answer the request of a frame, now or later. */
 void request_dispatch(struct conn *conn, const struct buffer *frame);
+void request_reply_empty(struct conn *conn);
 bool request_may_have(const struct conn *conn, const struct credential *c);
 /* Whoever is refused in a loop does not fill the log. */
 bool request_may_log_denial(const struct conn *conn);
+
+/* repeats.c: clients that ask again */
+/* A process that is handed a token and soon asks again was perhaps refused with it. True: fetch another one first. */
+bool repeat_hints_refusal(const struct conn *conn, struct credential *c);
+
+/* files.c: token files, for readers who know nothing but a file's name */
+int files_start(struct broker *b);
+void files_stop(void);
+/* Its token is another one, or gone. */
+void files_changed(struct credential *c);
+/* Somebody became a reader of it, or is none any more. */
+void files_reader_changed(const struct credential *c, uid_t uid);
+void files_reloaded(struct broker *b);
+/* Is there anything still to be written or removed, but for what failed? */
+bool files_are_busy(const struct broker *b);
+int64_t files_due(const struct broker *b);
+void files_tick(struct broker *b);
+
+/* sockets.c: credentials' own sockets */
+void sockets_reloaded(struct broker *b);
+/* Nobody connects to it any more, and its name is gone. */
+void socket_close(struct credential *c);
+/* The name stays. */
+void socket_forget(struct credential *c);
+/* Descriptors ran out: take no connections for a while, or do again. */
+void sockets_pause(struct broker *b, bool on);
 
 /* keysets.c: the key sets of identity providers, fetched for the verifier and handed over as they are */
 void keyset_ask(struct conn *conn, struct reader *r);

@@ -152,5 +152,6 @@ int confine_broker(const char *config_dir, char *why, size_t why_size)
 
 int confine_launcher(char *why, size_t why_size)
 {
-	return seal(BIT(CAP_SETUID) | BIT(CAP_SETGID) | BIT(CAP_KILL), why, why_size);
+	/* CAP_CHOWN: a directory in which only its user can enter, and a socket for its group, are made by root and handed over. */
+	return seal(BIT(CAP_SETUID) | BIT(CAP_SETGID) | BIT(CAP_KILL) | BIT(CAP_CHOWN), why, why_size);
 }

@@ -42,8 +42,8 @@ bool credential_is_valid(const struct credential *c)
 	return c->has_token && store_timeout(&c->record, now_seconds()) >= 1;
 }
 
-/* The life that a token handed out should still have; half of its whole life is always enough. */
-static uint64_t wanted_life(const struct credential *c)
+/* Half of its whole life is always enough. */
+uint64_t credential_wanted_life(const struct credential *c)
 {
 	uint64_t half = (c->record.expires - c->record.fetched) / 2;
 
@@ -55,7 +55,7 @@ static bool is_fresh(const struct credential *c)
 {
 	uint64_t now = now_seconds();
 
-	return credential_is_valid(c) && (now < c->record.refresh || c->record.expires - now >= wanted_life(c));
+	return credential_is_valid(c) && (now < c->record.refresh || c->record.expires - now >= credential_wanted_life(c));
 }
 
 enum wire_state credential_state(const struct credential *c)
@@ -91,6 +91,8 @@ static bool is_wanted(const struct credential *c)
 		return true;
 	if (c->policy->refresh == POLICY_REFRESH_ON_DEMAND)
 		return false;
+	if (c->socket >= 0 && c->socket_asked + ASKED_DAYS * 86400 > now)
+		return true;
 	for (size_t i = 0; i < c->reader_count; i++)
 		if (policy_names_user(c->policy, c->readers[i].uid) || c->readers[i].asked + ASKED_DAYS * 86400 > now)
 			return true;
@@ -121,8 +123,8 @@ static uint64_t plan_refresh(const struct credential *c, uint64_t asked, uint64_
 
 	if (life > 7200 || life < 600)
 		refresh = now + life / 2;
-	if (refresh > expires - wanted_life(c))
-		refresh = expires - wanted_life(c);
+	if (refresh > expires - credential_wanted_life(c))
+		refresh = expires - credential_wanted_life(c);
 	if (asked > now && asked < expires)
 		refresh = asked;
 	refresh -= (uint64_t)jitter((int64_t)(refresh - now));
@@ -169,7 +171,7 @@ static void add_waiter(struct credential *c, struct conn *conn, enum conn_stage 
 /* Into the caller's keyring first, so that his next request needs no socket; then the answer. */
 static void deliver(struct credential *c, struct conn *conn)
 {
-	struct reader_state *reader = reader_of(c, conn->peer.uid, false);
+	struct reader_state *reader = conn->door ? NULL : reader_of(c, conn->peer.uid, false);
 
 	if (reader && reader_publish(c, reader, true))
 		add_waiter(c, conn, CONN_PUBLISH, PUBLISH_WAIT_MS);
@@ -271,22 +273,27 @@ void credential_published(struct broker *b, const char *name, uid_t uid, int err
 void credential_note_asked(struct credential *c, uid_t uid, bool by_group)
 {
 	struct reader_state *reader = reader_of(c, uid, true);
-	bool is_new;
+	bool is_new, was_away;
 
 	if (!reader)
 		return;
 	is_new = reader->asked == 0;
+	was_away = reader->asked + ASKED_DAYS * 86400 <= now_seconds();
 	reader->asked = now_seconds();
 	reader->by_group = by_group;
+	if (was_away)
+		files_reader_changed(c, uid);
 	if (is_new || c->asked_saved + 3600 < reader->asked)
 		readers_save(c);
 }
 
 void credential_get(struct credential *c, struct conn *conn)
 {
-	bool backing_off = c->next_try > now_ms();
+	bool backing_off = c->next_try > now_ms(), again = is_fresh(c) && repeat_hints_refusal(conn, c);
 
-	if (is_fresh(c) || (backing_off && credential_is_valid(c))) {
+	if (again && !backing_off && !c->fetch)
+		c->forced = true;
+	else if (is_fresh(c) || (backing_off && credential_is_valid(c))) {
 		deliver(c, conn);
 		return;
 	}
@@ -484,6 +491,7 @@ void credential_fetched(struct credential *c, const struct wire_result *result, 
 		c->forced = false;
 		c->error = c->pass;
 		take_token(c, result, token, length);
+		files_changed(c);
 		/* Too short a life to be stored, but good for who waits; to ask again at once would be a storm. */
 		if (!credential_is_valid(c))
 			c->next_try = (int64_t)c->record.expires * 1000;
@@ -545,4 +553,5 @@ void credential_drop(struct credential *c, const char *why)
 	}
 	c->next_try = 0;
 	c->failed_in_row = 0;
+	files_changed(c);
 }

@@ -38,6 +38,8 @@ static struct credential *new_credential(struct broker *b, const struct policy_c
 	}
 	c->broker = b;
 	c->policy = policy;
+	c->socket = -1;
+	c->files_until = INT64_MAX;
 	buffer_init(&c->held, WIRE_TOKEN_MAX);
 	return c;
 }
@@ -46,6 +48,7 @@ static void free_credential(struct credential *c)
 {
 	if (c->fetch)
 		fetch_cancel(c->fetch);
+	socket_forget(c);
 	store_record_free(&c->record);
 	buffer_free(&c->held);
 	free(c->readers);
@@ -74,6 +77,7 @@ static void remove_credential(struct credential *c)
 {
 	struct conn *conn = c->waiters, *next;
 
+	socket_close(c);
 	credential_drop(c, "it is not configured any more");
 	store_put_asked(&c->broker->store, c->name, NULL, 0, 0);
 	for (; conn; conn = next) {
@@ -160,6 +164,8 @@ void credential_apply_policy(struct broker *b, struct policy *policy)
 	for (size_t i = 0; i < b->count; i++)
 		if (credential_is_valid(b->credentials[i]))
 			readers_publish(b->credentials[i]);
+	files_reloaded(b);
+	sockets_reloaded(b);
 }
 
 void credential_free_all(struct broker *b)

@@ -24,6 +24,7 @@
  * and 20 in a second, then 429.
  */
 #define IN_FLIGHT_MAX 4
+#define DOCUMENTS_MAX 32 /* of all identity providers */
 #define STARTS_PER_SECOND 15
 #define FRAMES_AT_ONCE 32
 #define LINES_MAX 256 /* keyfob-fetch itself sends 200 */
@@ -419,15 +420,21 @@ static struct gate *gate_of(const struct policy_provider *p)
 	return g;
 }
 
+/* Documents come from many servers, so one that hangs takes only its own room. */
 static bool has_room(const struct fetch *wanted)
 {
-	unsigned int count = 0;
+	unsigned int same = 0, other = 0;
 
-	for (const struct fetch *f = fetches; f; f = f->next)
-		if (f->fd >= 0 && strcmp(f->provider->module, wanted->provider->module) == 0 &&
-			f->provider->run_as == wanted->provider->run_as)
-			count++;
-	return count < IN_FLIGHT_MAX;
+	for (const struct fetch *f = fetches; f; f = f->next) {
+		if (f->fd < 0 || strcmp(f->provider->module, wanted->provider->module) != 0 ||
+			f->provider->run_as != wanted->provider->run_as)
+			continue;
+		if (gives_document(wanted) && strcmp(f->credential->name, wanted->credential->name) != 0)
+			other++;
+		else
+			same++;
+	}
+	return same < IN_FLIGHT_MAX && same + other < DOCUMENTS_MAX;
 }
 
 /* How long this one must still wait, in ms. */

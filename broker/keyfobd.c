@@ -151,6 +151,15 @@ static bool name_config(struct broker *b)
 	return b->config_dir[0] == '/';
 }
 
+/* Where the request socket lies, token files and credentials' sockets do too: each broker of a host has its own. */
+static void name_run_dir(struct broker *b)
+{
+	char path[sizeof(b->run_dir)];
+
+	snprintf(path, sizeof(path), "%s", b->socket_path);
+	snprintf(b->run_dir, sizeof(b->run_dir), "%s", dirname(path));
+}
+
 /* --- events --------------------------------------------------------------------------------- */
 
 static void on_signal(evutil_socket_t number, short what, void *arg)
@@ -287,6 +296,8 @@ static int start_serving(struct broker *b, struct policy *policy, int listener)
 	error = publish_start(b);
 	if (error == 0)
 		error = schedule_start(b);
+	if (error == 0)
+		error = files_start(b);
 	if (error < 0) {
 		log_error("cannot start: %s", strerror(-error));
 		return error;
@@ -322,6 +333,7 @@ static int serve(struct broker *b, struct policy *policy)
 	}
 	/* The socket's name stays: to remove it would take a right that the broker gave up. The next start finds it stale. */
 	publish_stop();
+	files_stop();
 	serve_stop(b);
 	readers_stop(b);
 	credential_free_all(b);
@@ -365,6 +377,7 @@ static int purge(struct broker *b)
 
 	if (error == 0)
 		error = store_purge(&store);
+	launcher_purge_files(b->run_dir);
 	if (error < 0)
 		log_error("cannot purge: %s", strerror(-error));
 	return error < 0 ? 1 : 0;
@@ -383,6 +396,8 @@ static int run(struct broker *b, enum mode mode, const char *name)
 		log_error("%s: %s", b->config_path, strerror(errno));
 		goto out;
 	}
+	if (mode == SERVE)
+		options.run_dir = b->run_dir;
 	/* Under sudo the session keyring is the caller's: what he built there would be walked at every call. And no fetch has a use for it. */
 	if (geteuid() == 0 && keyctl_join_session_keyring(NULL) < 0 && errno != ENOSYS)
 		log_warning("no session keyring of its own: %s", strerror(errno));
@@ -418,7 +433,7 @@ static void __attribute__((noreturn)) usage(int code)
 		"  --log LEVEL     err, warning, notice, info (default) or debug\n"
 		"  --syslog        log to syslog, not to stderr\n"
 		"  --check         check the configuration and end: 0 good, 1 not\n"
-		"  --purge         revoke every key that the broker of this socket keeps, and end\n"
+		"  --purge         revoke every key and remove every token file that the broker of this socket keeps\n"
 		"  --direct NAME   one fetch, answered as a reply frame on stdout (for keyfob get --direct)\n"
 		"  --version, --help\n");
 	exit(code);
@@ -492,5 +507,6 @@ int main(int argc, char **argv)
 		log_error("must be started as root; it gives up what it does not need");
 		return 1;
 	}
+	name_run_dir(&broker);
 	return mode == PURGE ? purge(&broker) : run(&broker, mode, name);
 }

@@ -257,6 +257,12 @@ static void start(struct launcher *l, struct reader *r, int fd)
 		if (request == LAUNCHER_FETCH)
 			exec_fetch(l, getpwuid(uid), fd, NULL);
 		alarm(HELPER_SECONDS);
+		if (request >= LAUNCHER_FILES) {
+			reset_signals();
+			if (l->options->run_dir)
+				launcher_serve_files(request, r, fd, l->options->run_dir);
+			_exit(0);
+		}
 		exec_fetch(l, getpwnam(LAUNCHER_USER_FETCH), fd, module);
 	}
 	if (pid > 0)
@@ -372,7 +378,7 @@ static void serve(struct launcher *l, struct buffer *frame)
 	if (frame->length && frame->data[0] == LAUNCHER_KILL) {
 		reader_u8(&r);
 		end_fetch(l, reader_u32(&r));
-	} else if (frame->length && fd >= 0 && frame->data[0] >= LAUNCHER_FETCH && frame->data[0] <= LAUNCHER_SECRET) {
+	} else if (frame->length && fd >= 0 && frame->data[0] >= LAUNCHER_FETCH && frame->data[0] < LAUNCHER_KILL) {
 		start(l, &r, fd);
 	}
 	if (fd >= 0)

@@ -216,10 +216,10 @@ static void tell_known_options(const struct policy_module *m, const char *name, 
 /* The NAME of env:NAME, or NULL. */
 static const char *variable_name(const char *value)
 {
-	static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
 	const char *name = strncmp(value, "env:", 4) == 0 ? value + 4 : "";
 
-	return *name && (*name < '0' || *name > '9') && !name[strspn(name, first)] ? name : NULL;
+	return *name && (*name < '0' || *name > '9') && !name[strspn(name, letters)] ? name : NULL;
 }
 
 static const char *check_variable(const struct policy_option *option, bool is_secret, const char *text)

@@ -138,6 +138,10 @@ static bool take_key(struct policy *policy, const struct policy_source *source, 
 		c->store = choice ? POLICY_STORE_SOCKET : POLICY_STORE_KEYRING;
 		return ok;
 	}
+	if (strcmp(key, "file") == 0)
+		return policy_take_file(c, value, at);
+	if (strcmp(key, "socket") == 0)
+		return policy_take_socket(c, value, at);
 	if (strcmp(key, "min_ttl") == 0) {
 		if (config_seconds(value, &c->min_ttl))
 			return true;
@@ -146,8 +150,7 @@ static bool take_key(struct policy *policy, const struct policy_source *source, 
 	}
 	policy_error(at,
 		"a credential has no key %s (it has: description, resource, provider, allow, identity_provider, token, refresh, min_ttl, "
-		"store, "
-		"trust_run_as)",
+		"store, file, socket, trust_run_as)",
 		key);
 	return false;
 }
@@ -248,6 +251,11 @@ static void resolve(struct policy *policy, const struct policy_source *source, s
 		for (size_t j = 0; j < c->provider_count; j++, count++)
 			ask_name(&request, LAUNCHER_NAME_USER,
 				c->providers[j].run_as_name ? c->providers[j].run_as_name : LAUNCHER_USER_FETCH);
+		if (c->socket.user) {
+			ask_name(&request, LAUNCHER_NAME_USER, c->socket.user);
+			ask_name(&request, LAUNCHER_NAME_GROUP, c->socket.group);
+			count += 2;
+		}
 	}
 	error = request.failed ? -EMSGSIZE : source->look_up(source->arg, count, &request, &answer);
 	reader_init(&r, answer.data, answer.length);
@@ -273,6 +281,11 @@ static void resolve(struct policy *policy, const struct policy_source *source, s
 			if (p->run_as_name)
 				check_run_as(c, p, found, &at);
 		}
+		at.line = c->socket.line;
+		if (c->socket.user && !take_id(&r, &c->socket.uid))
+			policy_error(&at, "credential %s: socket: there is no user %s", c->name, c->socket.user);
+		if (c->socket.user && !take_id(&r, &c->socket.gid))
+			policy_error(&at, "credential %s: socket: there is no group %s", c->name, c->socket.group);
 	}
 out:
 	buffer_free(&request);
@@ -376,6 +389,7 @@ struct policy *policy_load(const char *path, const struct policy_source *source,
 		qsort(policy->credentials, policy->count, sizeof(*policy->credentials), by_name);
 	if (errors->length == 0)
 		check_chains(policy, errors);
+	policy_check_files(policy, errors);
 	if (errors->length || errors->failed) {
 		policy_free(policy);
 		return NULL;
@@ -401,6 +415,7 @@ void policy_free(struct policy *policy)
 		free(c->resource);
 		free(c->identity_provider);
 		free(c->definition);
+		policy_free_files(c);
 	}
 	free(policy->credentials);
 	policy_free_modules(policy->modules);

@@ -65,6 +65,21 @@ struct policy_rule {
 	uint32_t id;
 };
 
+/* A line of a pgpass file, but for the token: HOST:PORT:DATABASE:USER as it is written there. */
+struct policy_pgpass {
+	char *text;
+	unsigned int line; /* where it is configured */
+};
+
+/* The socket of a credential's own; whoever may connect has the credential. */
+struct policy_socket {
+	char *user, *group; /* NULL: there is none */
+	uint32_t uid, gid, mode;
+	unsigned int line; /* where it is configured */
+};
+
+#define POLICY_PGPASS "pgpass" /* the file's name in a user's directory; others are credentials' names */
+
 enum policy_refresh { POLICY_REFRESH_AHEAD, POLICY_REFRESH_ON_DEMAND };
 enum policy_store { POLICY_STORE_KEYRING, POLICY_STORE_SOCKET };
 
@@ -79,6 +94,11 @@ struct policy_credential {
 	enum policy_store store;
 	bool trust_run_as;
 	unsigned int min_ttl;
+	bool has_raw_file;
+	unsigned int file_line;
+	size_t pgpass_count;
+	struct policy_pgpass *pgpass;
+	struct policy_socket socket;
 	size_t provider_count, rule_count;
 	struct policy_provider *providers;
 	struct policy_rule *rules;
@@ -120,6 +140,8 @@ bool policy_allows(const struct policy_credential *credential, uid_t uid, const 
 /* Is he named himself, so that he gets his copy ahead? */
 bool policy_names_user(const struct policy_credential *credential, uid_t uid);
 bool policy_uid_is_recycled(uid_t uid);
+/* Do its readers find it in files? */
+bool policy_has_file(const struct policy_credential *credential);
 
 /* In policy-provider.c: parse and check one provider line. */
 struct policy_fault {
@@ -132,5 +154,11 @@ bool policy_parse_provider(struct policy *policy, const struct policy_source *so
 	const struct policy_fault *at);
 void policy_free_provider(struct policy_provider *provider);
 void policy_free_modules(struct policy_module *modules);
+
+/* In policy-files.c: the keys file and socket. */
+bool policy_take_file(struct policy_credential *c, const char *value, const struct policy_fault *at);
+bool policy_take_socket(struct policy_credential *c, const char *value, const struct policy_fault *at);
+void policy_check_files(const struct policy *policy, struct buffer *errors);
+void policy_free_files(struct policy_credential *c);
 
 #endif

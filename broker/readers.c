@@ -156,11 +156,14 @@ void readers_relink(struct broker *b)
 
 static void revoke_reader(struct credential *c, struct reader_state *reader, const char *why)
 {
+	uid_t uid = reader->uid;
+
 	log_notice("credential=%s uid=%u event=revoked reason=\"%s\"", c->name, reader->uid, why);
 	publish_lock();
-	store_revoke_copy(&c->broker->store, reader->uid, c->name);
+	store_revoke_copy(&c->broker->store, uid, c->name);
 	publish_unlock();
 	remove_reader(c, reader);
+	files_reader_changed(c, uid);
 }
 
 /* --- looking group members up again ------------------------------------------------------ */

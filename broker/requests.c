@@ -9,6 +9,7 @@
 #include "common/log.h"
 
 #define LOOKUP_MS 3000
+#define FILES_MS 2000 /* that a drop waits for token files */
 #define TRY_MS 130000 /* longer than any attempt may take */
 #define DENIALS_LOGGED 10 /* a minute and a user */
 #define LINES_MAX 32768 /* of the exchange shown by `try` */
@@ -76,7 +77,7 @@ static void handle_refresh(struct conn *conn, struct reader *r)
 		credential_refresh(c, conn);
 }
 
-static void reply_empty(struct conn *conn)
+void request_reply_empty(struct conn *conn)
 {
 	struct buffer b;
 
@@ -93,7 +94,11 @@ static void handle_drop(struct conn *conn, struct reader *r)
 	credential_drop(c, "root asked");
 	c->forced = true;
 	schedule_arm(conn->broker);
-	reply_empty(conn);
+	/* What stood in token files is gone as well before this is answered, unless a user holds that up. */
+	if (files_are_busy(conn->broker))
+		conn_wait(conn, CONN_FILES, FILES_MS);
+	else
+		request_reply_empty(conn);
 }
 
 static void handle_reject(struct conn *conn, struct reader *r)
@@ -125,7 +130,7 @@ static void handle_reject(struct conn *conn, struct reader *r)
 		schedule_arm(conn->broker);
 	}
 	buffer_free(&current);
-	reply_empty(conn);
+	request_reply_empty(conn);
 }
 
 static void handle_status(struct conn *conn, struct reader *r)
@@ -165,7 +170,7 @@ static void handle_reload(struct conn *conn, struct reader *r)
 	}
 	buffer_init(&errors, 65536);
 	if (broker_reload(conn->broker, &errors)) {
-		reply_empty(conn);
+		request_reply_empty(conn);
 	} else {
 		first = buffer_cstring(&errors);
 		snprintf(text, sizeof(text), "%.*s", first ? (int)strcspn(first, "\n") : 0, first ? first : "");

@@ -27,7 +27,8 @@ static int64_t next_due(const struct broker *b)
 
 	if (schedule.groups_at < due && readers_need_check(b))
 		due = schedule.groups_at;
-
+	if (files_due(b) < due)
+		due = files_due(b);
 	for (size_t i = 0; i < b->count; i++) {
 		int64_t at = credential_due(b->credentials[i]);
 
@@ -62,6 +63,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	for (size_t i = 0; i < b->count; i++)
 		if (credential_due(b->credentials[i]) <= now)
 			credential_tick(b->credentials[i]);
+	files_tick(b);
 	if (schedule.groups_at <= now) {
 		schedule.groups_at = now + GROUPS_EVERY_MS;
 		readers_check(b);

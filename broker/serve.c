@@ -100,6 +100,19 @@ void conn_reply_end(struct conn *conn, struct buffer *b)
 	conn_close(conn);
 }
 
+/* On a credential's own socket there are no frames: the token, or nothing. */
+static void end_door(struct conn *conn, const struct buffer *token, const char *error)
+{
+	ssize_t sent = token ? send(conn->fd, token->data, token->length, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
+
+	if (token && sent != (ssize_t)token->length)
+		error = sent < 0 ? strerror(errno) : "the socket buffers of this host are too small for a token";
+	if (error && request_may_log_denial(conn))
+		log_warning("credential=%s uid=%u pid=%d event=no-token-by-socket error=\"%s\"", conn->door->name, conn->peer.uid,
+			conn->peer.pid, error);
+	conn_close(conn);
+}
+
 void conn_reply_error(struct conn *conn, int error, unsigned int retry, const char *format, ...)
 {
 	char text[WIRE_TEXT_MAX];
@@ -109,6 +122,10 @@ void conn_reply_error(struct conn *conn, int error, unsigned int retry, const ch
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	if (conn->door) {
+		end_door(conn, NULL, text);
+		return;
+	}
 	buffer_init(&b, WIRE_MAX);
 	buffer_put_u8(&b, WIRE_VERSION);
 	buffer_put_u8(&b, (uint8_t)-error);
@@ -128,6 +145,11 @@ void conn_reply_token(struct conn *conn, struct credential *c)
 	if (error < 0) {
 		buffer_free(&token);
 		conn_reply_error(conn, KEYFOB_EAGAIN, 1, "the token was dropped a moment ago");
+		return;
+	}
+	if (conn->door) {
+		end_door(conn, &token, NULL);
+		buffer_free(&token);
 		return;
 	}
 	conn_reply_start(&b);
@@ -152,6 +174,8 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 	else if (conn->stage == CONN_FETCH && conn->credential)
 		conn_reply_error(conn, KEYFOB_EAGAIN, 0, "no token within %d s%s%s", GET_SECONDS, *conn->credential->error.text ? ": " : "",
 			conn->credential->error.text);
+	else if (conn->stage == CONN_FILES)
+		request_reply_empty(conn);
 	else if (conn->stage == CONN_KEYSET)
 		conn_reply_error(conn, KEYFOB_EAGAIN, 0, "no key set in time");
 	else
@@ -223,7 +247,20 @@ static bool is_crowded(struct broker *b, uid_t uid)
 	return count > PER_UID_MAX;
 }
 
-static void take_connection(struct broker *b, int fd)
+/* Nothing is read: a client may well be deaf, or have closed its half (systemd does). */
+static void take_door(struct conn *conn)
+{
+	conn->timer = event_new(conn->broker->base, -1, 0, on_timeout, conn);
+	if (!conn->timer) {
+		conn_close(conn);
+		return;
+	}
+	conn->deadline = now_ms() + GET_SECONDS * 1000;
+	conn->door->socket_asked = now_seconds();
+	credential_get(conn->door, conn);
+}
+
+static void take_connection(struct broker *b, int fd, struct credential *door)
 {
 	struct timeval limit = { .tv_sec = SPEAK_SECONDS };
 	struct conn *conn = calloc(1, sizeof(*conn));
@@ -234,6 +271,7 @@ static void take_connection(struct broker *b, int fd)
 		return;
 	}
 	conn->broker = b;
+	conn->door = door;
 	conn->fd = fd;
 	conn->next = b->conns;
 	conn->previous = &b->conns;
@@ -255,26 +293,30 @@ static void take_connection(struct broker *b, int fd)
 		conn_reply_error(conn, KEYFOB_EAGAIN, 1, "uid %u has %d requests waiting", conn->peer.uid, PER_UID_MAX);
 		return;
 	}
+	if (door) {
+		take_door(conn);
+		return;
+	}
 	conn->timer = event_new(b->base, -1, 0, on_timeout, conn);
 	conn->event = event_new(b->base, fd, EV_READ | EV_PERSIST, on_frame, conn);
 	if (!conn->timer || !conn->event || event_add(conn->event, NULL) < 0 || event_add(conn->timer, &limit) < 0)
 		conn_close(conn);
 }
 
-static void on_connection(evutil_socket_t listener, short what, void *arg)
+void serve_accept(struct broker *b, int listener, struct credential *door)
 {
 	static const struct timeval pause = { 0, LISTEN_AGAIN_MS * 1000 };
 
-	(void)what;
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		int fd = accept4((int)listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd >= 0) {
-			take_connection(arg, fd);
+			take_connection(b, fd, door);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
 			/* The backlog stays readable: without a pause this would spin. */
 			log_warning("event=accept-failed error=\"%s\"", strerror(errno));
 			event_del(listener_event);
+			sockets_pause(b, true);
 			event_add(listen_again, &pause);
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
@@ -283,12 +325,41 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
 	}
 }
 
+static void on_connection(evutil_socket_t listener, short what, void *arg)
+{
+	(void)what;
+	serve_accept(arg, (int)listener, NULL);
+}
+
 static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	(void)arg;
 	event_add(listener_event, NULL);
+	sockets_pause(arg, false);
+}
+
+void serve_end_door(struct credential *door)
+{
+	struct conn *conn, *next;
+
+	for (conn = door->broker->conns; conn; conn = next) {
+		next = conn->next;
+		if (conn->door == door)
+			conn_reply_error(conn, KEYFOB_EDENIED, 0, "this socket is not configured any more");
+	}
+}
+
+void serve_files_done(struct broker *b)
+{
+	struct conn *conn, *next;
+	bool busy = files_are_busy(b);
+
+	for (conn = b->conns; conn && !busy; conn = next) {
+		next = conn->next;
+		if (conn->stage == CONN_FILES)
+			request_reply_empty(conn);
+	}
 }
 
 void serve_reloaded(struct broker *b)
@@ -300,7 +371,7 @@ void serve_reloaded(struct broker *b)
 		next = conn->next;
 		if (conn->fetch)
 			conn_reply_error(conn, KEYFOB_EAGAIN, 1, "the configuration was read afresh meanwhile");
-		else if (conn->credential && !request_may_have(conn, conn->credential))
+		else if (conn->credential && !conn->door && !request_may_have(conn, conn->credential))
 			conn_reply_error(conn, KEYFOB_EDENIED, 0, "uid %u is not allowed to have it any more", conn->peer.uid);
 	}
 }
@@ -312,7 +383,7 @@ int serve_start(struct broker *b, int listener)
 	if (linger_guard)
 		signal(SIGALRM, on_alarm);
 	listener_event = event_new(b->base, listener, EV_READ | EV_PERSIST, on_connection, b);
-	listen_again = event_new(b->base, -1, 0, on_pause_over, NULL);
+	listen_again = event_new(b->base, -1, 0, on_pause_over, b);
 	if (!listener_event || !listen_again || event_add(listener_event, NULL) < 0)
 		return -ENOMEM;
 	return 0;

@@ -26,7 +26,8 @@ static void put_readers(struct buffer *b, const struct credential *c, bool all)
 			if (!c->policy->rules[j].is_group && c->policy->rules[j].id == reader->uid)
 				snprintf(name, sizeof(name), "%.60s", c->policy->rules[j].name);
 		buffer_put_text(&list, reader->uid == 0 ? "root" : name);
-		buffer_put_u8(&list, (uint8_t)reader->state);
+		buffer_put_u8(
+			&list, (uint8_t)(policy_has_file(c->policy) && user && user->files_failures ? WIRE_READER_NO_FILE : reader->state));
 	}
 	for (size_t i = 0; all && i < c->policy->rule_count && count < READERS_TOLD; i++) {
 		if (!c->policy->rules[i].is_group)

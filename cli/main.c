@@ -4,6 +4,7 @@
 static const struct cli_run runs[] = {
 	{ "get", cli_get },
 	{ "run", cli_run_command },
+	{ "uri", cli_uri },
 	{ "status", cli_status },
 	{ "refresh", cli_refresh },
 	{ "drop", cli_drop },

@@ -111,7 +111,7 @@ static void renew(struct run *run, struct run_credential *c)
 
 /* --- what stands in a file ----------------------------------------------------------- */
 
-/* libpq wants a backslash before these. */
+/* libpq wants a backslash before these. No token that keyfobd takes holds a line end. */
 static void put_password(struct buffer *b, const struct buffer *token)
 {
 	for (size_t i = 0; i < token->length; i++) {
@@ -119,12 +119,6 @@ static void put_password(struct buffer *b, const struct buffer *token)
 			buffer_put(b, "\\", 1);
 		buffer_put(b, token->data + i, 1);
 	}
-}
-
-/* A line end cannot be escaped; it would begin another entry. */
-static bool fits_line(const struct buffer *token)
-{
-	return token->length && !memchr(token->data, '\n', token->length) && !memchr(token->data, '\r', token->length);
 }
 
 static void put_content(const struct run *run, const struct run_file *file, struct buffer *b)
@@ -139,7 +133,7 @@ static void put_content(const struct run *run, const struct run_file *file, stru
 		const struct run_entry *e = &run->entries[i];
 		const struct buffer *token = &run->credentials[e->credential].token;
 
-		if (!fits_line(token))
+		if (!token->length)
 			continue;
 		buffer_printf(b, "%s:", e->text);
 		put_password(b, token);
@@ -268,14 +262,6 @@ bool run_make_files(struct run *run)
 		}
 		if (!is_reachable(file)) {
 			cli_fail(KEYFOB_EFAIL, NULL, "%s cannot be reached: /proc of this PID namespace is needed", file->path);
-			return false;
-		}
-	}
-	for (int i = 0; i < run->entry_count; i++) {
-		const struct run_credential *c = &run->credentials[run->entries[i].credential];
-
-		if (!fits_line(&c->token)) {
-			cli_fail(KEYFOB_EFAIL, c->name, "its token holds a line end and cannot stand in a pgpass file");
 			return false;
 		}
 	}

@@ -316,7 +316,7 @@ static void put_judge(struct cli_screen *s, const struct cli_credential *c)
 
 static void put_readers(struct cli_screen *s, const struct cli_credential *c)
 {
-	static const char *const words[] = { "", " (copy ok)", " (by socket)" };
+	static const char *const words[] = { "", " (copy ok)", " (by socket)", " (token file FAILED)" };
 
 	indent(s, "readers", PLAIN);
 	if (!c->count)
@@ -326,7 +326,7 @@ static void put_readers(struct cli_screen *s, const struct cli_credential *c)
 		struct buffer b;
 
 		buffer_init(&b, WIRE_MAX);
-		buffer_printf(&b, "%s%s", reader->name, reader->state < 3 ? words[reader->state] : "");
+		buffer_printf(&b, "%s%s", reader->name, reader->state < 4 ? words[reader->state] : "");
 		if (buffer_cstring(&b))
 			put_piece(s, "", (const char *)b.data, PLAIN);
 		buffer_free(&b);

@@ -134,7 +134,7 @@ static int load(struct list *list, const char *name)
 
 static void put_credential_json(struct buffer *b, const struct cli_credential *c)
 {
-	static const char *const kinds[] = { "default", "access", "id" }, *const states[] = { "none", "copy", "socket" };
+	static const char *const kinds[] = { "default", "access", "id" }, *const states[] = { "none", "copy", "socket", "no-file" };
 
 	cli_json_open(b, NULL, '{');
 	cli_json_text(b, "name", c->name);
@@ -164,7 +164,7 @@ static void put_credential_json(struct buffer *b, const struct cli_credential *c
 	for (size_t i = 0; i < c->count; i++) {
 		cli_json_open(b, NULL, '{');
 		cli_json_text(b, "name", c->readers[i].name);
-		cli_json_text(b, "state", c->readers[i].state < 3 ? states[c->readers[i].state] : "unknown");
+		cli_json_text(b, "state", c->readers[i].state < 4 ? states[c->readers[i].state] : "unknown");
 		cli_json_close(b, '}');
 	}
 	cli_json_close(b, ']');

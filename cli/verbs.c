@@ -16,6 +16,13 @@ static const struct cli_option run_options[] = {
 	{ 0 },
 };
 
+static const struct cli_option uri_options[] = {
+	{ "user", "USER", "of PostgreSQL and MariaDB; default: your own name", false },
+	{ "database", "DATABASE", "of these; default: the user's name", false },
+	{ "json", NULL, "as JSON", false },
+	{ 0 },
+};
+
 static const struct cli_option status_options[] = {
 	{ "json", NULL, "as JSON, times in seconds since the epoch", false },
 	{ 0 },
@@ -104,6 +111,10 @@ const struct cli_verb cli_verbs[] = {
 		"the command does; 125 when it was not run, 126 when it cannot be, 127 when it is\n"
 		"not there.\n",
 		run_options, 1, CLI_COMMAND },
+	{ "uri", "NAME HOST", "what to write into a program's configuration",
+		"Connection strings for MongoDB and PostgreSQL, and a command for MariaDB. HOST may have\n"
+		"a port. Over a network they demand TLS: a token that is overheard is as good as stolen.\n",
+		uri_options, 2, 2 },
 	{ "status", "[NAME]", "who has what, how long it lives, what to do", NULL, status_options, 0, 1 },
 	{ "refresh", "NAME", "fetch the token ahead of its time", NULL, NULL, 1, 1 },
 	{ "drop", "NAME", "forget every copy and fetch afresh (root)", "For a token that was revoked, or that a server refuses.\n", NULL, 1,

@@ -61,7 +61,7 @@ enum wire_opcode {
 enum wire_verify {
 	WIRE_VERIFY_TOKEN = 1, /* string service, string login, string token -> string account, string identity provider,
 				  string subject, u64 expires */
-	WIRE_VERIFY_ACCOUNT, /* string service, string login -> string account */
+	WIRE_VERIFY_ACCOUNT, /* string service, string login, string account that was given before, or "" -> string account */
 	/* string identity provider or "" (the one the token names), string token -> string identity provider, string subject,
 	   u64 expires (root) */
 	WIRE_VERIFY_EXPLAIN,
@@ -142,6 +142,7 @@ enum wire_reader {
 	WIRE_READER_NONE, /* may ask, did not yet */
 	WIRE_READER_COPY, /* has a copy in his keyring */
 	WIRE_READER_SOCKET, /* asked, and is served by socket */
+	WIRE_READER_NO_FILE, /* his token file cannot be written; the log says why. Otherwise he is served */
 };
 
 /* A name that may stand for a credential: letters, digits, '.', '_', '-'; no leading '.' or '-'. */

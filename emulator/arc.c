@@ -71,6 +71,8 @@ static const struct {
 	{ "big", "Basic realm=", ".key", KEY_LIMIT + 1, "" },
 	{ "largest", "Basic realm=", ".key", KEY_LIMIT, "" },
 	{ "link", "Basic realm=", ".key", KEY_LENGTH, "" },
+	{ "fifo", "Basic realm=", ".key", KEY_LENGTH, "" },
+	{ "empty", "Basic realm=", ".key", KEY_LENGTH, "" },
 	{ "replaced", "Basic realm=", ".key", KEY_LENGTH, "" },
 	{ NULL, "Basic realm=", ".key", KEY_LENGTH, "" },
 };
@@ -81,13 +83,17 @@ static void unauthorized(struct emu_exchange *x)
 		x, 401, json_pack("{s:s, s:s}", "error", "unauthorized_client", "error_description", "Missing Basic Authorization header"));
 }
 
-/* The file becomes a link, or gets a content that was never good. */
+/* The file becomes a link or a pipe, or gets a content that was never good. */
 static void spoil(struct emu_exchange *x, const struct emu_arc_key *key)
 {
 	const char *how = x->fault->challenge;
 
 	if (how && strcmp(how, "link") == 0 && unlink(key->path) == 0 && symlink("/etc/hostname", key->path) < 0)
 		unlink(key->path);
+	if (how && strcmp(how, "fifo") == 0 && unlink(key->path) == 0)
+		mkfifo(key->path, 0644);
+	if (how && strcmp(how, "empty") == 0 && unlink(key->path) == 0)
+		write_file(key->path, "");
 	if (how && strcmp(how, "replaced") == 0 && unlink(key->path) == 0)
 		write_file(key->path, "replaced-meanwhile");
 }

@@ -129,7 +129,8 @@ out:
 	return ok || fail(why, size, "it holds a certificate that cannot be read");
 }
 
-struct assertion_key *assertion_key_pem(const char *pem, size_t length, char *why, size_t size)
+/* One without anything in it, for an input of this length. */
+static struct assertion_key *start_key(size_t length, char *why, size_t size)
 {
 	struct assertion_key *key = NULL;
 
@@ -138,6 +139,13 @@ struct assertion_key *assertion_key_pem(const char *pem, size_t length, char *wh
 		fail(why, size, "it is longer than 64 KiB");
 	else if (!(key = calloc(1, sizeof(*key))))
 		fail(why, size, "out of memory");
+	return key;
+}
+
+struct assertion_key *assertion_key_pem(const char *pem, size_t length, char *why, size_t size)
+{
+	struct assertion_key *key = start_key(length, why, size);
+
 	if (!key)
 		return NULL;
 	key->certificates = sk_X509_new_null();
@@ -177,13 +185,8 @@ static bool read_pkcs12(struct assertion_key *key, const char *der, size_t lengt
 
 struct assertion_key *assertion_key_pkcs12(const char *der, size_t length, const char *password, char *why, size_t size)
 {
-	struct assertion_key *key = NULL;
+	struct assertion_key *key = start_key(length, why, size);
 
-	ERR_clear_error();
-	if (length > INPUT_MAX)
-		fail(why, size, "it is longer than 64 KiB");
-	else if (!(key = calloc(1, sizeof(*key))))
-		fail(why, size, "out of memory");
 	if (!key)
 		return NULL;
 	return finish(key, read_pkcs12(key, der, length, password, why, size), why, size);

@@ -14,7 +14,7 @@
 #define NOT_THERE "does this run on App Service, and is identity_endpoint= the present IDENTITY_ENDPOINT?"
 #define WRONG_SECRET "header_file= must hold the present IDENTITY_HEADER (api_version=" LEGACY ": MSI_SECRET); the platform changes it"
 
-static const struct azure_status statuses[] = {
+static const struct http_status statuses[] = {
 	{ 100, 299, KEYFOB_CLASS_UNAVAILABLE, 0, NOT_THERE },
 	{ 300, 399, KEYFOB_CLASS_UNAVAILABLE, 0, "a redirect is never followed; " NOT_THERE },
 	{ 401, 401, KEYFOB_CLASS_CONFIG, 0, WRONG_SECRET },

@@ -18,7 +18,7 @@
 #define GROUP "run_as= must name a user in the group himds, which the agent's setup makes"
 #define NOT_ARC "is the Azure Connected Machine agent running (azcmagent show), or endpoint= right?"
 
-static const struct azure_status statuses[] = {
+static const struct http_status statuses[] = {
 	{ 100, 399, KEYFOB_CLASS_UNAVAILABLE, 0, NOT_ARC },
 	{ 401, 401, KEYFOB_CLASS_TRANSIENT, 1, "the key was refused; it may have been replaced meanwhile" },
 	{ 403, 403, KEYFOB_CLASS_UNAVAILABLE, 0, NOT_ARC },

@@ -7,7 +7,7 @@
 #define NOT_AZURE "this does not look like IMDS; is this machine on Azure, or endpoint= right?"
 #define A_PROXY "this is usually a proxy's answer; IMDS must be reached directly"
 
-static const struct azure_status statuses[] = {
+static const struct http_status statuses[] = {
 	{ 100, 299, KEYFOB_CLASS_UNAVAILABLE, 0, NOT_AZURE },
 	{ 300, 399, KEYFOB_CLASS_UNAVAILABLE, 0, "a redirect is never followed; " NOT_AZURE },
 	{ 401, 401, KEYFOB_CLASS_UNAVAILABLE, 0, NOT_AZURE },

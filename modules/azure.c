@@ -147,17 +147,14 @@ static const char *find_hint(const char *code, const char *text)
 static void read_failure(const struct http_exchange *x, const struct keyfob_request *request, const struct azure_service *service,
 	const struct azure_identity *identity, struct keyfob_reply *reply)
 {
-	const struct azure_status *status = service->statuses;
+	const struct http_status *status = http_judge(x, service->statuses, service->count, reply);
 	char text[500], who[200] = "";
 	const char *advice;
 
-	while (status + 1 < service->statuses + service->count && !(x->status >= status->first && x->status <= status->last))
-		status++;
 	read_error(x, request, reply, text, sizeof(text));
 	advice = status->class == KEYFOB_CLASS_PERMANENT ? find_hint(reply->code, text) : status->advice;
 	if (status->class == KEYFOB_CLASS_PERMANENT && identity->value)
 		snprintf(who, sizeof(who), " (%s %.160s)", ids[identity->id].words, identity->value);
-	reply->retry_after = x->retry_after ? x->retry_after : status->retry;
 	keyfob_fail(reply, status->class, "%s answered %ld%s%s%s%s%s%s%s", service->name, x->status, reply->code[0] ? " " : "", reply->code,
 		text[0] ? ": " : "", text, who, advice ? "; " : "", advice ? advice : "");
 }
@@ -333,6 +330,8 @@ KEYFOB_MODULE = {
 		   "# provider = azure source=arc run_as=orders\n"
 		   "# provider = azure source=certificate tenant=example.com client_id=... certificate_file=/etc/keyfob/orders.pem\n"
 		   "# provider = azure source=workload tenant=example.com client_id=... assertion_from=google\n"
+		   "# on App Service, with keyfob get --direct:\n"
+		   "# provider = azure source=appservice identity_endpoint=env:IDENTITY_ENDPOINT header_file=env:IDENTITY_HEADER\n"
 		   "allow    = user:orders\n",
 	.options = options,
 	.count = sizeof(options) / sizeof(options[0]),

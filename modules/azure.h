@@ -18,20 +18,12 @@ struct azure_identity {
 	const char *value; /* NULL: the system-assigned identity */
 };
 
-/* What a range of statuses means; retry in seconds, where the answer says nothing itself. */
-struct azure_status {
-	long first, last;
-	enum keyfob_class class;
-	unsigned int retry;
-	const char *advice;
-};
-
 /* A service that knows the identities of the machine it runs on. */
 struct azure_service {
 	const char *name; /* for messages: "IMDS" */
 	const char *parameter[AZURE_IDS]; /* what it calls each id; NULL: it does not take that one */
 	bool echo; /* it may be too old to heed an id: then the answer must repeat it */
-	const struct azure_status *statuses; /* the first that fits; the last one stands for all others */
+	const struct http_status *statuses;
 	size_t count;
 };
 

@@ -78,8 +78,18 @@ static bool same_issuer(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-static void read_document(
-	const struct http_exchange *x, const char *issuer, const char *member, struct discovery_target *target, struct keyfob_reply *reply)
+/* What stands in a document of another host must not have this host's own services asked. */
+static bool leads_inside(const char *document, const char *url)
+{
+	bool from_here, to_here;
+
+	http_is_private(document, &from_here);
+	http_is_private(url, &to_here);
+	return to_here && !from_here;
+}
+
+static void read_document(const struct http_exchange *x, const char *document, const char *issuer, const char *member,
+	struct discovery_target *target, struct keyfob_reply *reply)
 {
 	const char *why = NULL, *named, *found;
 	json_t *object = json_reply_load(x->body.data, x->body.length, &why);
@@ -96,6 +106,8 @@ static void read_document(
 			"discovery names the issuer %s, and issuer= says otherwise; they must agree to the letter", shown);
 	} else if (!found)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "discovery names no %s; set %s=", member, member);
+	else if (leads_inside(document, found))
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s leads to this host itself; set %s= if that is meant", whose, member);
 	else
 		discovery_set_target(target, found, whose, reply);
 	json_reply_free(object);
@@ -139,7 +151,7 @@ bool discovery_find(const struct keyfob_request *request, const char *url, const
 	if (x.status != 200)
 		discovery_fail(&x, reply);
 	else
-		read_document(&x, issuer, member, target, reply);
+		read_document(&x, document.url, issuer, member, target, reply);
 out:
 	http_free(&x);
 	return reply->class == KEYFOB_CLASS_OK;

@@ -34,25 +34,17 @@ static void take_json(const struct buffer *content, const char *path, const char
 	json_reply_free(object);
 }
 
-static time_t seconds_of(const char *text)
-{
-	char *unit = NULL;
-	long seconds = strtol(text, &unit, 10);
-
-	return seconds * (*unit == 'd' ? 86400 : *unit == 'h' ? 3600 : *unit == 'm' ? 60 : 1);
-}
-
 /* A JWT says when it ends; of another token the file's age is all there is. */
 static void judge_age(const struct keyfob_request *request, const char *path, time_t changed, struct keyfob_reply *reply)
 {
-	const char *lifetime = keyfob_setting(request, "lifetime", NULL);
+	unsigned int lifetime = keyfob_seconds(request, "lifetime", 0);
 	time_t now = time(NULL), expires = 0;
 	struct expiry_claims claims;
 
 	if (expiry_jwt_claims(reply->token, reply->length, &claims) && claims.has_expires)
 		expires = claims.expires;
 	else if (lifetime)
-		expires = reply->expires = changed + seconds_of(lifetime);
+		expires = reply->expires = changed + lifetime;
 	if (expires && expires <= now)
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "the token in %.500s expired %lld s ago; is what writes it still running?", path,
 			(long long)(now - expires));

@@ -169,21 +169,11 @@ static bool take_members(const json_t *object, struct config *c, struct keyfob_r
 
 static bool read_config(const struct keyfob_request *request, struct config *c, struct keyfob_reply *reply)
 {
-	const char *why = NULL, *text;
-	json_t *object;
-	size_t length;
+	json_t *object = gcp_file(request, "config_file", "an external_account JSON file", reply);
 	bool ok;
 
-	text = keyfob_secret(request, "config_file", &length);
-	if (!text) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "source=external_account needs config_file=, an external_account JSON file");
+	if (!object)
 		return false;
-	}
-	object = json_reply_load(text, length, &why);
-	if (!object) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "config_file= is not usable: %s", why);
-		return false;
-	}
 	ok = check_type(object, reply) && (c->universe = gcp_universe(request, object, reply)) && take_members(object, c, reply) &&
 	     take_source(request, json_object_get(object, "credential_source"), c, reply);
 	json_reply_free(object);
@@ -243,6 +233,23 @@ static bool read_file(const char *path, struct buffer *to, struct keyfob_reply *
 	return got >= 0;
 }
 
+static void fail_url(const struct http_exchange *x, const char *origin, const struct keyfob_request *request, struct keyfob_reply *reply)
+{
+	static const struct http_status statuses[] = {
+		{ 408, 408, KEYFOB_CLASS_TRANSIENT, 0, NULL },
+		{ 429, 429, KEYFOB_CLASS_THROTTLED, 0, NULL },
+		{ 400, 499, KEYFOB_CLASS_PERMANENT, 0, NULL },
+		{ 100, 599, KEYFOB_CLASS_TRANSIENT, 0, NULL },
+	};
+	const struct http_status *row = http_judge(x, statuses, sizeof(statuses) / sizeof(statuses[0]), reply);
+	char shown[200] = "";
+
+	if (x->body.length)
+		http_show(request, shown, sizeof(shown), x->body.data, x->body.length);
+	keyfob_fail(reply, row->class, "the source of the foreign token (%.200s) answered %ld%s%s", origin, x->status, shown[0] ? ": " : "",
+		shown);
+}
+
 static bool ask_url(struct gcp_chain *chain, const struct keyfob_request *request, const struct config *c, struct buffer *to,
 	struct keyfob_reply *reply)
 {
@@ -267,19 +274,8 @@ static bool ask_url(struct gcp_chain *chain, const struct keyfob_request *reques
 	if (!http_perform(&x, &chain->request, reply))
 		goto out;
 	ok = x.status == 200 && buffer_put(to, x.body.data, x.body.length);
-	if (!ok) {
-		char shown[200] = "";
-		bool gone = x.status >= 400 && x.status < 500 && x.status != 429 && x.status != 408;
-
-		if (x.body.length)
-			http_show(request, shown, sizeof(shown), x.body.data, x.body.length);
-		reply->retry_after = x.retry_after;
-		keyfob_fail(reply,
-			x.status == 429 ? KEYFOB_CLASS_THROTTLED
-			: gone		? KEYFOB_CLASS_PERMANENT
-					: KEYFOB_CLASS_TRANSIENT,
-			"the source of the foreign token (%.200s) answered %ld%s%s", url.origin, x.status, shown[0] ? ": " : "", shown);
-	}
+	if (!ok)
+		fail_url(&x, url.origin, request, reply);
 out:
 	http_free(&x);
 out_url:

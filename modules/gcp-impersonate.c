@@ -15,23 +15,18 @@
 #define HEADER_MAX 65536
 #define BODY_MAX 65536
 
-static const struct {
-	long status;
-	enum keyfob_class class;
-	unsigned int retry;
-	const char *advice;
-} statuses[] = {
-	{ 400, KEYFOB_CLASS_PERMANENT, 0, "check target=, delegates=, scopes=, lifetime= and resource" },
-	{ 401, KEYFOB_CLASS_PERMANENT, 0, "the source token is not accepted; it must be an access token of Google's" },
-	{ 403, KEYFOB_CLASS_PERMANENT, 0,
+static const struct http_status statuses[] = {
+	{ 400, 400, KEYFOB_CLASS_PERMANENT, 0, "check target=, delegates=, scopes=, lifetime= and resource" },
+	{ 401, 401, KEYFOB_CLASS_PERMANENT, 0, "the source token is not accepted; it must be an access token of Google's" },
+	{ 403, 403, KEYFOB_CLASS_PERMANENT, 0,
 		"grant the source account Service Account Token Creator on the target, and enable the IAM Credentials API" },
-	{ 404, KEYFOB_CLASS_CONFIG, 0, "there is no such service account; correct target=" },
-	{ 408, KEYFOB_CLASS_TRANSIENT, 0, NULL },
-	{ 429, KEYFOB_CLASS_THROTTLED, 1, "too many requests" },
-	{ 500, KEYFOB_CLASS_TRANSIENT, 1, NULL },
-	{ 502, KEYFOB_CLASS_TRANSIENT, 1, NULL },
-	{ 503, KEYFOB_CLASS_TRANSIENT, 1, NULL },
-	{ 504, KEYFOB_CLASS_TRANSIENT, 1, NULL },
+	{ 404, 404, KEYFOB_CLASS_CONFIG, 0, "there is no such service account; correct target=" },
+	{ 408, 408, KEYFOB_CLASS_TRANSIENT, 0, NULL },
+	{ 429, 429, KEYFOB_CLASS_THROTTLED, 1, "too many requests" },
+	{ 500, 500, KEYFOB_CLASS_TRANSIENT, 1, NULL },
+	{ 502, 504, KEYFOB_CLASS_TRANSIENT, 1, NULL },
+	{ 400, 499, KEYFOB_CLASS_PERMANENT, 0, NULL },
+	{ 100, 599, KEYFOB_CLASS_UNAVAILABLE, 0, NULL },
 };
 
 /* --- IAM Credentials -------------------------------------------------------- */
@@ -57,23 +52,12 @@ static void read_error(
 
 static void iam_fail(const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply)
 {
-	bool refusal = x->status >= 400 && x->status < 500;
-	enum keyfob_class class = refusal ? KEYFOB_CLASS_PERMANENT : KEYFOB_CLASS_UNAVAILABLE;
-	const char *advice = NULL;
+	const struct http_status *row = http_judge(x, statuses, sizeof(statuses) / sizeof(statuses[0]), reply);
 	char text[400] = "";
 
-	reply->retry_after = x->retry_after;
-	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
-		if (statuses[i].status != x->status)
-			continue;
-		class = statuses[i].class;
-		advice = statuses[i].advice;
-		if (!reply->retry_after)
-			reply->retry_after = statuses[i].retry;
-	}
 	read_error(x, request, reply, text, sizeof(text));
-	keyfob_fail(reply, class, "IAM Credentials answered %ld%s%s%s%s%s%s", x->status, reply->code[0] ? " " : "", reply->code,
-		text[0] ? ": " : "", text, advice ? "; " : "", advice ? advice : "");
+	keyfob_fail(reply, row->class, "IAM Credentials answered %ld%s%s%s%s%s%s", x->status, reply->code[0] ? " " : "", reply->code,
+		text[0] ? ": " : "", text, row->advice ? "; " : "", row->advice ? row->advice : "");
 }
 
 static void iam_read(const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply)
@@ -157,18 +141,12 @@ out:
 
 unsigned int gcp_lifetime(const struct keyfob_request *request, unsigned int otherwise, struct keyfob_reply *reply)
 {
-	const char *text = keyfob_setting(request, "lifetime", NULL);
-	unsigned long seconds = otherwise ? otherwise : LIFETIME_USUAL;
-	char *end = NULL;
+	unsigned int seconds = keyfob_seconds(request, "lifetime", otherwise ? otherwise : LIFETIME_USUAL);
 
-	if (text) {
-		seconds = strtoul(text, &end, 10);
-		seconds *= *end == 'h' ? 3600 : *end == 'm' ? 60 : 1;
-	}
 	if (seconds >= LIFETIME_MIN && seconds <= LIFETIME_MAX)
-		return (unsigned int)seconds;
+		return seconds;
 	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s of an access token is from 10m to 12h",
-		text ? "lifetime=" : "token_lifetime_seconds in config_file=, the life");
+		keyfob_setting(request, "lifetime", NULL) ? "lifetime=" : "token_lifetime_seconds in config_file=, the life");
 	return 0;
 }
 

@@ -82,21 +82,11 @@ static bool take_members(const json_t *object, struct key_file *file, struct key
 
 static bool read_key_file(const struct keyfob_request *request, struct keyfob_reply *reply, struct key_file *file)
 {
-	const char *why = NULL, *text;
-	json_t *object;
-	size_t length;
+	json_t *object = gcp_file(request, "key_file", "a service account's JSON file", reply);
 	bool ok;
 
-	text = keyfob_secret(request, "key_file", &length);
-	if (!text) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "source=key needs key_file=, a service account's JSON file");
+	if (!object)
 		return false;
-	}
-	object = json_reply_load(text, length, &why);
-	if (!object) {
-		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "key_file= is not usable: %s", why);
-		return false;
-	}
 	ok = check_type(object, reply) && (file->universe = gcp_universe(request, object, reply)) && take_members(object, file, reply);
 	json_reply_free(object);
 	return ok;

@@ -12,41 +12,26 @@
 #define ACCOUNTS_PATH "/computeMetadata/v1/instance/service-accounts/"
 #define NOT_GOOGLE "is this machine on Google Cloud, or endpoint= right?"
 
-static const struct {
-	long status;
-	enum keyfob_class class;
-	unsigned int retry;
-	const char *advice;
-} statuses[] = {
-	{ 400, KEYFOB_CLASS_PERMANENT, 0, "correct resource (the audience) and the options of this provider line" },
-	{ 403, KEYFOB_CLASS_PERMANENT, 0, "this machine or pod may not have a token of that account" },
-	{ 404, KEYFOB_CLASS_CONFIG, 0, "attach a service account to this machine, or correct service_account=" },
-	{ 408, KEYFOB_CLASS_TRANSIENT, 0, NULL },
-	{ 429, KEYFOB_CLASS_THROTTLED, 1, "too many requests from this machine" },
-	{ 500, KEYFOB_CLASS_TRANSIENT, 1, NULL },
-	{ 503, KEYFOB_CLASS_TRANSIENT, 1, NULL },
-	{ 504, KEYFOB_CLASS_TRANSIENT, 1, NULL },
+static const struct http_status statuses[] = {
+	{ 400, 400, KEYFOB_CLASS_PERMANENT, 0, "correct resource (the audience) and the options of this provider line" },
+	{ 403, 403, KEYFOB_CLASS_PERMANENT, 0, "this machine or pod may not have a token of that account" },
+	{ 404, 404, KEYFOB_CLASS_CONFIG, 0, "attach a service account to this machine, or correct service_account=" },
+	{ 408, 408, KEYFOB_CLASS_TRANSIENT, 0, NULL },
+	{ 429, 429, KEYFOB_CLASS_THROTTLED, 1, "too many requests from this machine" },
+	{ 500, 500, KEYFOB_CLASS_TRANSIENT, 1, NULL },
+	{ 503, 504, KEYFOB_CLASS_TRANSIENT, 1, NULL },
+	{ 400, 499, KEYFOB_CLASS_PERMANENT, 0, NULL },
+	{ 100, 599, KEYFOB_CLASS_UNAVAILABLE, 0, NULL },
 };
 
 static void metadata_fail(const struct http_exchange *x, struct keyfob_reply *reply)
 {
-	bool refusal = x->status >= 400 && x->status < 500;
-	enum keyfob_class class = refusal ? KEYFOB_CLASS_PERMANENT : KEYFOB_CLASS_UNAVAILABLE;
-	const char *advice = NULL;
+	const struct http_status *row = http_judge(x, statuses, sizeof(statuses) / sizeof(statuses[0]), reply);
 	char text[300];
 
-	reply->retry_after = x->retry_after;
-	for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
-		if (statuses[i].status != x->status)
-			continue;
-		class = statuses[i].class;
-		advice = statuses[i].advice;
-		if (!reply->retry_after)
-			reply->retry_after = statuses[i].retry;
-	}
 	report_text(text, sizeof(text), x->body.length ? (const char *)x->body.data : "", x->body.length, REPORT_MASK_KEEP_IDS);
-	keyfob_fail(reply, class, "the metadata server answered %ld%s%s%s%s", x->status, text[0] ? ": " : "", text, advice ? "; " : "",
-		advice ? advice : "");
+	keyfob_fail(reply, row->class, "the metadata server answered %ld%s%s%s%s", x->status, text[0] ? ": " : "", text,
+		row->advice ? "; " : "", row->advice ? row->advice : "");
 }
 
 /* The token is the body itself, as text; its expiry stands in the JWT. */

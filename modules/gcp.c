@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "modules/http.h"
+#include "modules/json.h"
 
 /* --- several requests ------------------------------------------------------- */
 
@@ -104,6 +105,19 @@ void gcp_url_free(struct gcp_url *url)
 	free(url->host);
 	free(url->origin);
 	free(url->path);
+}
+
+json_t *gcp_file(const struct keyfob_request *request, const char *option, const char *what, struct keyfob_reply *reply)
+{
+	size_t length = 0;
+	const char *text = keyfob_secret(request, option, &length), *why = NULL;
+	json_t *object = text ? json_reply_load(text, length, &why) : NULL;
+
+	if (!text)
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "source=%s needs %s=, %s", keyfob_setting(request, "source", ""), option, what);
+	else if (!object)
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s= is not usable: %s", option, why);
+	return object;
 }
 
 const char *gcp_universe(const struct keyfob_request *request, const json_t *file, struct keyfob_reply *reply)

@@ -42,6 +42,8 @@ struct gcp_url {
 bool gcp_url_parse(struct gcp_url *url, const char *text);
 void gcp_url_free(struct gcp_url *url);
 
+/* The JSON file that a secret option stands for, to be freed with json_reply_free(). NULL, with a failure in the reply: it is none. */
+json_t *gcp_file(const struct keyfob_request *request, const char *option, const char *what, struct keyfob_reply *reply);
 /*
  * The universe (domain) that a JSON file of Google's may send secrets to. The
  * file alone does not decide that: another one than Google's own must also

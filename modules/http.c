@@ -442,3 +442,14 @@ out:
 	curl_easy_cleanup(curl);
 	return ok;
 }
+
+const struct http_status *http_judge(
+	const struct http_exchange *x, const struct http_status *rows, size_t count, struct keyfob_reply *reply)
+{
+	const struct http_status *row = rows;
+
+	while (row + 1 < rows + count && !(x->status >= row->first && x->status <= row->last))
+		row++;
+	reply->retry_after = x->retry_after ? x->retry_after : row->retry;
+	return row;
+}

@@ -75,4 +75,15 @@ void http_show(const struct keyfob_request *request, char *out, size_t size, con
  */
 bool http_perform(struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply);
 
+/* What a range of statuses means to those who ask one service. */
+struct http_status {
+	long first, last;
+	enum keyfob_class class;
+	unsigned int retry; /* seconds, where the answer says nothing itself */
+	const char *advice; /* what to do, or NULL */
+};
+/* The first row that fits the answer, the last for all others; also says in reply when to come back. */
+const struct http_status *http_judge(
+	const struct http_exchange *x, const struct http_status *rows, size_t count, struct keyfob_reply *reply);
+
 #endif

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -26,7 +27,7 @@ enum keyfob_option_type {
 	KEYFOB_OPTION_TEXT, /* any non-empty text */
 	KEYFOB_OPTION_CHOICE, /* one of the words in `values`, parted by '|' */
 	KEYFOB_OPTION_URL, /* http:// or https:// with a host */
-	KEYFOB_OPTION_SECONDS, /* a whole number of seconds, 's' may follow; m, h for minutes, hours */
+	KEYFOB_OPTION_SECONDS, /* a whole number of seconds, 's' may follow; m, h, d for minutes, hours, days; see keyfob_seconds() */
 	KEYFOB_OPTION_FILE, /* an absolute path */
 	KEYFOB_OPTION_FLAG, /* yes or no */
 	KEYFOB_OPTION_CREDENTIAL, /* another credential's name; its token is handed over as a secret */
@@ -141,6 +142,20 @@ static inline const char *keyfob_setting(const struct keyfob_request *request, c
 		if (strcmp(request->settings[i].name, name) == 0)
 			return request->settings[i].value;
 	return otherwise;
+}
+
+/* The value of a SECONDS option, which was checked when the configuration was read, or otherwise. */
+static inline unsigned int keyfob_seconds(const struct keyfob_request *request, const char *name, unsigned int otherwise)
+{
+	const char *text = keyfob_setting(request, name, NULL);
+	char *unit = NULL;
+	unsigned long seconds;
+
+	if (!text)
+		return otherwise;
+	seconds = strtoul(text, &unit, 10);
+	seconds *= *unit == 'd' ? 86400 : *unit == 'h' ? 3600 : *unit == 'm' ? 60 : 1;
+	return (unsigned int)seconds;
 }
 
 /* What a secret option stands for; NULL when it is not given. length may be NULL. */

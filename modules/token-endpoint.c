@@ -30,12 +30,7 @@ static const struct token_advice usual[] = {
 	{ NULL, 0, NULL },
 };
 
-static const struct {
-	long first, last;
-	enum keyfob_class class;
-	unsigned int retry;
-	const char *advice;
-} statuses[] = {
+static const struct http_status statuses[] = {
 	{ 100, 299, KEYFOB_CLASS_UNAVAILABLE, 0, "this is no token endpoint's answer; check the endpoint" },
 	{ 300, 399, KEYFOB_CLASS_UNAVAILABLE, 0, "a redirect is never followed; check the endpoint and proxy=" },
 	{ 404, 405, KEYFOB_CLASS_CONFIG, 0, "there is no token endpoint at this address; check the endpoint" },
@@ -171,25 +166,25 @@ static void read_error(
 static void endpoint_fail(const struct http_exchange *x, const struct keyfob_request *request, struct keyfob_reply *reply,
 	const struct token_endpoint *endpoint)
 {
+	const struct http_status *status = http_judge(x, statuses, sizeof(statuses) / sizeof(statuses[0]), reply);
+	enum keyfob_class class = status->class;
+	const char *advice = status->advice;
 	const struct token_advice *row;
 	struct answer answer = { 0 };
-	enum keyfob_class class;
-	const char *advice;
-	size_t i = 0;
+	bool refusal;
 
-	while (i + 1 < sizeof(statuses) / sizeof(statuses[0]) && !(x->status >= statuses[i].first && x->status <= statuses[i].last))
-		i++;
-	class = statuses[i].class;
-	advice = statuses[i].advice;
 	read_error(x, request, reply, &answer);
 	row = find_advice(endpoint->advice, &answer, reply->code);
-	if (!row && answer.read && x->status < 500 && x->status != 429)
+	if (!row && answer.read)
 		row = find_advice(usual, &answer, reply->code);
+	/* Whoever is overloaded or stands between has not judged the client, whatever he says. */
+	refusal = row && (row->class == KEYFOB_CLASS_PERMANENT || row->class == KEYFOB_CLASS_CONFIG);
+	if (class == KEYFOB_CLASS_THROTTLED || (class == KEYFOB_CLASS_TRANSIENT && refusal))
+		row = NULL;
 	if (row) {
 		class = row->class;
 		advice = row->advice;
 	}
-	reply->retry_after = x->retry_after ? x->retry_after : statuses[i].retry;
 	if (class == KEYFOB_CLASS_THROTTLED && !reply->retry_after)
 		reply->retry_after = THROTTLE_SECONDS;
 	keyfob_fail(reply, class, "%s answered %ld%s%s%s%s%s%s%s%s%s", endpoint->service, x->status, reply->code[0] ? " " : "", reply->code,

@@ -275,6 +275,7 @@ int verify_account(struct pam_call *call)
 	buffer_init(&reply, REPLY_MAX);
 	buffer_put_text(&fields, call->service);
 	buffer_put_text(&fields, login);
+	buffer_put_text(&fields, identity ? identity->account : "");
 	error = call_ask(call, &call->verifier, WIRE_VERIFY_ACCOUNT, &fields, &reply, &r, message);
 	buffer_free(&fields);
 	if (error == KEYFOB_ENOCRED) {

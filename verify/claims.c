@@ -140,8 +140,9 @@ enum reason claims_check_times(const json_t *claims, const struct federation_pro
 	v->not_before = nbf;
 	if (!reason)
 		reason = check_past(claims, "iat", now, &iat, v);
+	/* A token is not good before it is issued. */
 	if (!reason)
-		v->issued = iat;
+		v->issued = iat ? iat : nbf;
 	if (reason || !p->max_lifetime)
 		return reason;
 	if (!json_object_get(claims, "iat")) {

@@ -43,6 +43,9 @@ static void log_verdict(const struct conn *conn, const char *what, const struct 
 {
 	char service[QUOTED_MAX], login[QUOTED_MAX], subject[QUOTED_MAX], account[QUOTED_MAX], detail[QUOTED_MAX];
 
+	/* Whoever was let in by a token is told in any case. */
+	if ((v->reason != REASON_OK || !q->length) && !conn_may_log(conn))
+		return;
 	log_notice("%s result=%s service=\"%s\" login=\"%s\" uid=%u pid=%d identity_provider=%s subject=\"%s\" account=\"%s\" "
 		   "fingerprint=%s reason=%s%s%s%s",
 		what, v->reason == REASON_OK ? "accepted" : "refused", quote(q->service, service), quote(q->login, login), conn->peer.uid,
@@ -102,12 +105,19 @@ static bool digest_token(struct question *q)
 	return true;
 }
 
-/* A token from before a revoke stays refused, also where its key is published again; no fetch would change that. */
+/*
+ * A token from before a revoke stays refused, also where its key is published
+ * again; no fetch would change that. One that does not say when it was issued
+ * may be from before.
+ */
 static void check_revoked(struct verifier *v, struct verdict *verdict)
 {
+	time_t revoked_at;
+
 	if (verdict->reason != REASON_OK && verdict->reason != REASON_KID_UNKNOWN && !has_no_keys(verdict->reason))
 		return;
-	if (verdict->issued && verdict->issued <= keysets_revoked_at(v->keysets, verdict->provider)) {
+	revoked_at = keysets_revoked_at(v->keysets, verdict->provider);
+	if (revoked_at && verdict->issued <= revoked_at) {
 		verdict->reason = REASON_REVOKED;
 		verdict->user = NULL;
 	}
@@ -235,18 +245,20 @@ void judge_account(struct conn *conn, struct reader *r)
 {
 	struct verifier *v = conn->verifier;
 	struct question q = { 0 };
+	char account[WIRE_LOGIN_MAX + 1];
 	struct verdict verdict = { 0 };
 	struct buffer b;
 
 	reader_text(r, q.service, sizeof(q.service));
 	reader_text(r, q.login, sizeof(q.login));
+	reader_text(r, account, sizeof(account));
 	if (!reader_done(r) || !*q.service || !*q.login) {
 		malformed(conn);
 		return;
 	}
 	verdict.reason = REASON_ASKER;
 	if (federation_may_ask(v->federation, q.service, conn->peer.uid))
-		verdict.reason = verdict_account(v->federation, q.service, q.login, &verdict.user);
+		verdict.reason = verdict_account(v->federation, q.service, q.login, account, &verdict.user);
 	log_verdict(conn, "event=account", &q, &verdict);
 	if (verdict.reason == REASON_LOGIN_UNKNOWN) {
 		conn_reply_error(conn, KEYFOB_ENOCRED, 0, "no database user has that login for this service");

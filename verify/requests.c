@@ -240,7 +240,8 @@ void request_handle(struct conn *conn)
 	} else if (opcode >= sizeof(requests) / sizeof(requests[0]) || !requests[opcode].handle) {
 		conn_reply_error(conn, KEYFOB_EINVAL, 0, "no request has number %u", opcode);
 	} else if (conn->peer.uid != 0 && requests[opcode].who == ROOT) {
-		log_notice("uid=%u pid=%d event=denied request=%u", conn->peer.uid, conn->peer.pid, opcode);
+		if (conn_may_log(conn))
+			log_notice("uid=%u pid=%d event=denied request=%u", conn->peer.uid, conn->peer.pid, opcode);
 		conn_reply_error(conn, KEYFOB_EDENIED, 0, "only root may ask for that");
 	} else {
 		requests[opcode].handle(conn, &r);

@@ -325,7 +325,8 @@ void verdict_judge(const struct federation *f, const struct verdict_request *req
 	jwt_free(&jwt);
 }
 
-enum reason verdict_account(const struct federation *f, const char *service, const char *login, const struct federation_user **user)
+enum reason verdict_account(
+	const struct federation *f, const char *service, const char *login, const char *account, const struct federation_user **user)
 {
 	const struct federation_user *const *users;
 	size_t count;
@@ -333,10 +334,12 @@ enum reason verdict_account(const struct federation *f, const char *service, con
 	*user = NULL;
 	users = federation_logins(f, service, login, &count);
 	for (size_t i = 0; i < count; i++) {
-		if (federation_connected(f, users[i]->identity_provider, service)) {
+		if (!federation_connected(f, users[i]->identity_provider, service))
+			continue;
+		if (!*user || strcmp(users[i]->account, account) == 0)
 			*user = users[i];
-			return REASON_OK;
-		}
 	}
+	if (*user)
+		return REASON_OK;
 	return count ? REASON_NOT_CONNECTED : REASON_LOGIN_UNKNOWN;
 }

@@ -38,12 +38,17 @@ struct verdict {
 	const struct federation_user *user; /* the database user, of an accepted one */
 	char kid[257]; /* of the header, "" without one */
 	char subject[256]; /* the user claim, once the signature was found good */
-	time_t expires, not_before, issued; /* 0 without nbf or iat */
+	time_t expires, not_before, issued; /* 0: not told */
 	char detail[512]; /* one line: what was found and what was wanted; escaped, no part of a signature. "" when the code says all */
 };
 
 void verdict_judge(const struct federation *f, const struct verdict_request *request, struct verdict *verdict);
-/* For the account phase: is there a database user with that login whose identity provider is connected? */
-enum reason verdict_account(const struct federation *f, const char *service, const char *login, const struct federation_user **user);
+/*
+ * For the account phase: is there a database user with that login whose
+ * identity provider is connected? If several are, one with this account
+ * rather than another.
+ */
+enum reason verdict_account(
+	const struct federation *f, const char *service, const char *login, const char *account, const struct federation_user **user);
 
 #endif

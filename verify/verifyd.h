@@ -83,6 +83,8 @@ bool conn_wait(struct conn *conn, enum conn_stage stage, const char *provider, i
 /* A reply's head; then fields; then conn_reply(), which frees both. */
 void conn_reply_start(struct buffer *b);
 void conn_reply(struct conn *conn, struct buffer *b);
+/* Is an answer that takes no good token to be logged? Who asks in a loop does not fill the log; that it was left out is in it. */
+bool conn_may_log(const struct conn *conn);
 void conn_reply_error(struct conn *conn, int error, unsigned int retry, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* --- requests.c: what may be asked --- */

@@ -4,7 +4,7 @@
  * Asks the verifier at KEYFOB_VERIFY_SOCKET. links: keyring/client keyring/keyctl common/buffer common/wire
  *
  *   token SERVICE LOGIN     the token is on stdin; prints account, identity provider, subject and expiry
- *   account SERVICE LOGIN
+ *   account SERVICE LOGIN [ACCOUNT]
  *   explain IDP             the token is on stdin
  *   keysets IDP             a line for each: name, state, epoch, failures, number of keys, their kids, the last error
  *   refresh IDP, revoke IDP, reload
@@ -120,6 +120,7 @@ static int account(char **argv, struct buffer *fields, struct buffer *reply)
 
 	buffer_put_text(fields, argv[0]);
 	buffer_put_text(fields, argv[1]);
+	buffer_put_text(fields, argv[2] ? argv[2] : "");
 	code = ask(WIRE_VERIFY_ACCOUNT, fields, reply, &r);
 	if (code == 0) {
 		show_texts(&r, 1);
@@ -313,6 +314,7 @@ static int tcp(char **argv, struct buffer *fields, struct buffer *reply)
 	begin = now_ms();
 	buffer_put_text(fields, "service");
 	buffer_put_text(fields, "login");
+	buffer_put_text(fields, "");
 	code = ask(WIRE_VERIFY_ACCOUNT, fields, reply, &r);
 	printf("%d after %" PRId64 " ms\n", code, now_ms() - begin);
 	return 0;
@@ -324,8 +326,8 @@ int main(int argc, char **argv)
 		const char *name;
 		int arguments;
 		int (*run)(char **argv, struct buffer *fields, struct buffer *reply);
-	} verbs[] = { { "token", 2, token }, { "account", 2, account }, { "explain", 1, explain }, { "keysets", 1, keysets },
-		{ "tokens", 2, tokens }, { "tcp", 0, tcp } };
+	} verbs[] = { { "token", 2, token }, { "account", 2, account }, { "account", 3, account }, { "explain", 1, explain },
+		{ "keysets", 1, keysets }, { "tokens", 2, tokens }, { "tcp", 0, tcp } };
 	struct rlimit files = { 8192, 8192 };
 	struct buffer fields, reply;
 	int code = 2;

@@ -79,6 +79,39 @@ program timeless <<EOF
 #!/bin/sh
 echo '{"access_token":"old"}'
 EOF
+# Each form's own way to fail (exec-output's unit test has them all).
+program google-fails <<EOF
+#!/bin/sh
+echo '{"version":1,"success":false,"code":"401","message":"Caller not authorized"}'
+EOF
+program google-mute <<EOF
+#!/bin/sh
+echo '{"version":1,"success":false}'
+EOF
+program google-newer <<EOF
+#!/bin/sh
+echo '{"version":2,"success":true,"token_type":"urn:ietf:params:oauth:token-type:jwt","id_token":"t"}'
+EOF
+program google-old <<EOF
+#!/bin/sh
+echo '{"version":1,"success":true,"token_type":"urn:ietf:params:oauth:token-type:jwt","id_token":"t","expiration_time":1000000000}'
+EOF
+program k8s-certificate <<EOF
+#!/bin/sh
+echo '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"clientCertificateData":"x","clientKeyData":"y"}}'
+EOF
+program k8s-alpha <<EOF
+#!/bin/sh
+echo '{"apiVersion":"client.authentication.k8s.io/v1alpha1","kind":"ExecCredential","status":{"token":"t"}}'
+EOF
+program spire-two <<EOF
+#!/bin/sh
+echo '[{"svids":[{"svid":"a.b.c"},{"svid":"a.b.d"}]}]'
+EOF
+program git-quits <<EOF
+#!/bin/sh
+printf 'password=t\nquit=1\n'
+EOF
 program binary <<EOF
 #!/bin/sh
 printf '{"access_token":"a\\\\u0001b","expires_in":600}'
@@ -135,7 +168,7 @@ credential() {
 }
 {
 	for name in good failing mumble denied killed silent chatty garbage plain expired timeless binary background many who rights \
-		unexecutable loose owned interpreter; do
+		unexecutable loose owned interpreter google-fails google-mute google-newer google-old k8s-certificate k8s-alpha spire-two git-quits; do
 		credential "$name" "-- $DIR/bin/$name"
 	done
 	credential missing "-- $DIR/bin/no-such"
@@ -178,7 +211,8 @@ done
 # --- all that fail, at once -------------------------------------------------------------------------
 
 for name in failing mumble denied killed silent chatty garbage plain expired timeless binary unexecutable loose owned interpreter \
-	missing directory relative writable badlink selflink hanging endless; do
+	missing directory relative writable badlink selflink hanging endless \
+	google-fails google-mute google-newer google-old k8s-certificate k8s-alpha spire-two git-quits; do
 	{
 		as "$alice" keyfob get "$name" >"$DIR/out/$name" 2>"$DIR/out/$name.err"
 		echo $? >"$DIR/out/$name.code"
@@ -250,6 +284,14 @@ gives plain 5 'the program printed neither JSON nor a JWT; if it is the token it
 gives expired 8 'the token that the program gave expired [0-9]+ s ago'
 gives timeless 5 'the token names no expiry: set ttl= on the provider line'
 gives binary 5 'the token holds byte 0x01'
+gives google-fails 5 'the program reports 401: Caller not authorized'
+gives google-mute 5 'the program reports a failure without code and message'
+gives google-newer 5 '.*version 2'
+gives google-old 8 'the token that the program gave expired [0-9]+ s ago'
+gives k8s-certificate 5 '.*client certificate'
+gives k8s-alpha 5 '.*apiVersion'
+gives spire-two 5 '.*-spiffeID'
+gives git-quits 5 '.*quit'
 runs=$(wc -l <"$WORD/runs")
 if [ "$runs" -ge 2 ] && [ "$runs" -le 6 ]; then pass "a program that fails is run again, but not often"; else fail "a program that fails is run again, but not often" "$runs"; fi
 check "nothing of all this runs afterwards" until_true 5 nothing_runs

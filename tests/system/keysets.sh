@@ -36,7 +36,7 @@ echo '{"keys":[]}' >"$DIR/etc/keys.json"
 base_configuration() {
 	provider found issuer "$FIRST"
 	provider direct issuer https://login.example.com jwks_uri "$FIRST/jwks"
-	provider slow issuer https://slow.example.com jwks_uri "$OTHER/jwks"
+	for name in slow slow2 slow3 slow4 slow5; do provider "$name" issuer https://slow.example.com jwks_uri "$OTHER/jwks"; done
 	provider kept issuer https://kept.example.com jwks_file "$DIR/etc/keys.json"
 	provider trusted issuer https://trusted.example.com jwks_uri "$FRONT/jwks" ca_file "$DIR/etc/front.pem"
 	provider distrusted issuer https://distrusted.example.com jwks_uri "$FRONT/jwks"
@@ -226,6 +226,9 @@ exits "then it is not known" 3 ask slow
 base_configuration | configure
 exits "until it is there again" 0 keyfob reload
 later slow 1 slow
+for i in 2 3 4 5; do later slow "$i" "slow$i"; done
+sleep 0.3
+exits "sources that hang keep no other waiting" 0 timeout 10 "$HELPERS/ask-keyset" direct
 
 # --- what status says -------------------------------------------------------------------------------------
 # judged NAME: what status --json has
@@ -245,7 +248,7 @@ like "status says yes" "$(keyfob status judged)" '^  would pass found: yes, by i
 like "or no" "$(keyfob status misjudged)" '^  would pass found: NO, aud is for-nobody, found wants for-found$'
 like "and what to do" "$(keyfob status misjudged)" '^  try +keyfob explain misjudged$'
 unlike "or nothing" "$(keyfob status plain)" 'would pass'
-until_true 28 answered slow 1
+until_true 28 answered slow 5
 is "a source that is slow is not waited for without end" "$(cat "$DIR/out/later-slow-1.code")" 8
 like "but named" "$(cat "$DIR/out/later-slow-1.err")" 'no whole answer from .* within 20 s'
 CLOUD=$OTHER no_faults

@@ -196,7 +196,7 @@ cleanup() {
 		flock /run/lock/keyfob-test userdel "$user" 2>/dev/null
 	done
 	for group in $GROUPS_MADE; do flock /run/lock/keyfob-test groupdel "$group" 2>/dev/null; done
-	rm -rf "$DIR"
+	rm -rf --one-file-system "$DIR"
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM HUP

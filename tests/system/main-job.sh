@@ -95,7 +95,7 @@ check "it says what it adopted" logged 'credential=atlas event=adopted'
 is "capabilities: CAP_SETUID alone" "$(grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/"$BROKER"/status | tr -d '\t' | tr '\n' ' ')" \
 	"CapInh:0000000000000000 CapPrm:0000000000000080 CapEff:0000000000000080 CapBnd:0000000000000080 CapAmb:0000000000000000 "
 is "no new privileges, and a filter" "$(grep -E '^(NoNewPrivs|Seccomp):' /proc/"$BROKER"/status | tr -d '\t' | tr '\n' ' ')" "NoNewPrivs:1 Seccomp:2 "
-is "the launcher: SETUID, SETGID, KILL" "$(grep ^CapEff /proc/"$(launcher)"/status | tr -d '\t')" "CapEff:00000000000000e0"
+is "the launcher: CHOWN, SETUID, SETGID, KILL" "$(grep ^CapEff /proc/"$(launcher)"/status | tr -d '\t')" "CapEff:00000000000000e1"
 for program in sbin/keyfobd bin/keyfob lib/libkeyfob.so libexec/keyfob/keyfob-fetch; do
 	unlike "$program links neither libcurl nor libcrypto" "$(ldd "$KEYFOB_PREFIX/$program")" 'libcurl|libcrypto'
 done

@@ -39,10 +39,12 @@ asked() {
 	CLOUD=${CLOUDS[${1#*-}]} requests "$source"
 }
 
-for status in 400 401 403 404 410 500 502 503; do cloud "$status" "status=$status"; done
+for status in 400 401 403 404 408 410 500 502 503 504; do cloud "$status" "status=$status"; done
 cloud 429 'status=429&retry_after=120'
 cloud later 'status=429&retry_after=2&count=1'
 cloud blip 'status=500&count=1'
+cloud updating 'status=410&count=2'
+cloud moving 'status=404&count=2'
 cloud slow 'delay_ms=60000'
 cloud drip 'drip_ms=1000' # a byte a second
 cloud garbage 'body=%01%ff%1b%5B31m%7B%22access_token%22:'
@@ -60,6 +62,11 @@ cloud text 'opaque=1&expires=%22soon%22'
 cloud beyond 'opaque=1&expires=999999999999'
 cloud overflow 'opaque=1&expires=99999999999999999999'
 cloud ttl 'expires=absent'
+cloud zero 'opaque=1&expires=0'
+cloud null 'opaque=1&expires=null'
+century=$(($(date +%s) + 3155760000))
+cloud century "opaque=1&expires=$century"
+cloud typed 'html=1&status=200&body=%7B%22access_token%22:%22typed-token%22,%22expires_in%22:%223600%22%7D' # a wrong content type
 cloud date 'opaque=1&expires=%222099-01-01T00:00:00Z%22'
 cloud large 'token_bytes=40000'
 cloud fitting 'token_bytes=32000'
@@ -201,11 +208,13 @@ gives azure-400 5 'azure: IMDS answered 400 invalid_request: .*; correct resourc
 gives azure-401 8 'azure: IMDS answered 401 .*; this does not look like IMDS' 1 6
 gives azure-403 8 'azure: IMDS answered 403 .*; this does not look like IMDS' 1 6
 gives azure-404 8 'azure: IMDS answered 404 .*; the identity endpoint is being updated' 3 6
+gives azure-408 8 'azure: IMDS answered 408 ' 3 6
 gives azure-410 8 'azure: IMDS answered 410 .*; IMDS is being updated' 2 4
 gives azure-429 8 'azure: IMDS answered 429 .*; too many requests' 1 1
 gives azure-500 8 'azure: IMDS answered 500 server_error' 3 6
 gives azure-502 8 "azure: IMDS answered 502 .*a proxy's answer; IMDS must be reached directly" 3 6
 gives azure-503 8 'azure: IMDS answered 503 ' 3 6
+gives azure-504 8 "azure: IMDS answered 504 .*a proxy's answer; IMDS must be reached directly" 3 6
 gives azure-slow 8 'azure: IMDS: no whole answer from http://127.0.0.1:[0-9]* within 2 s; timeout= may be raised' 1 6
 gives azure-drip 8 'azure: IMDS: no whole answer from .* within 2 s' 1 6
 gives azure-garbage 8 'azure: IMDS answered 200, but with no usable JSON' 3 6
@@ -218,6 +227,8 @@ gives azure-endless 5 'azure: the token names no expiry: set ttl= on the provide
 gives azure-past 5 'azure: the token expired at 1000000000 and it is' 1 1
 gives azure-negative 5 'azure: the token names no expiry' 1 1
 gives azure-text 5 'azure: the token names no expiry' 1 1
+gives azure-zero 5 'azure: the token names no expiry' 1 1
+gives azure-null 5 'azure: the token names no expiry' 1 1
 gives azure-beyond 5 'azure: the token names no expiry' 1 1
 gives azure-overflow 8 'azure: IMDS answered 200, but with no usable JSON' 3 6
 gives azure-large 5 'azure: the token has [0-9]+ bytes, more than the 32767 a key can hold' 1 1
@@ -226,11 +237,13 @@ gives gcp-400 5 'gcp: the metadata server answered 400: .*; correct resource \(t
 gives gcp-401 5 'gcp: the metadata server answered 401' 1 1
 gives gcp-403 5 'gcp: the metadata server answered 403: .*; this machine or pod may not have' 2 2
 gives gcp-404 5 'gcp: the metadata server answered 404: .*; attach a service account' 1 1
+gives gcp-408 8 'gcp: the metadata server answered 408' 3 6
 gives gcp-410 5 'gcp: the metadata server answered 410' 1 1
 gives gcp-429 8 'gcp: the metadata server answered 429: .*; too many requests' 2 2
 gives gcp-500 8 'gcp: the metadata server answered 500' 3 6
 gives gcp-502 8 'gcp: the metadata server answered 502' 1 6
 gives gcp-503 8 'gcp: the metadata server answered 503' 3 6
+gives gcp-504 8 'gcp: the metadata server answered 504' 3 6
 gives gcp-slow 8 'gcp: metadata server: no whole answer from .* within 2 s' 1 6
 gives gcp-garbage 8 'gcp: the metadata server answered 200, but with no JWT' 3 6
 gives gcp-huge 8 'gcp: metadata server: the answer of .* is longer than 64 KiB' 3 6
@@ -267,8 +280,14 @@ served azure-later 2 2
 served gcp-later 2 2
 served azure-blip 2 2
 served gcp-blip 2 2
+# Azure updates IMDS now and then: whoever asked waits that out.
+served azure-updating 3 3
+served azure-moving 3 3
 served azure-ttl 1 1
 served azure-date 1 1
+served azure-century 1 1
+is "a hundred years are a life like any other" "$(expires azure-century)" "$century"
+served azure-typed 1 1
 served azure-fitting 1 1
 served gcp-fitting 1 1
 served gcp-newline 1 1

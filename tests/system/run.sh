@@ -73,7 +73,7 @@ exits "--mongodb" 0 run --mongodb=atlas -- sh -c 'cat "$AZURE_FEDERATED_TOKEN_FI
 is "both variables lead to it" "$OUT" "$(current atlas)"
 exits "the file is its owner's alone, and regular" 0 run --file=atlas -- sh -c 'stat -L -c "%A %U %F" "$KEYFOB_TOKEN_FILE"'
 is "as libpq and others want it" "$OUT" "-r-------- $ORDERS regular file"
-exits "nobody writes to it" 1 run --file=atlas -- sh -c 'chmod 0600 "$KEYFOB_TOKEN_FILE" && (echo other >"$KEYFOB_TOKEN_FILE") 2>/dev/null'
+check_not "nobody writes to it" run --file=atlas -- sh -c 'chmod 0600 "$KEYFOB_TOKEN_FILE" && echo other >"$KEYFOB_TOKEN_FILE"'
 exits "a grandchild without the descriptors reads it, too" 0 run --file=atlas -- sh -c 'setsid -w cat "$KEYFOB_TOKEN_FILE"'
 is "the same bytes" "$OUT" "$(current atlas)"
 in_background --file=atlas -- sh -c 'echo "$KEYFOB_TOKEN_FILE"; read -r line; sleep 60'
@@ -112,7 +112,7 @@ like "but the paths of files" "$OUT" '^PGPASSFILE=/proc/[0-9]+/fd/[0-9]+$'
 exits "the command's standard input and output are ours" 0 sh -c "echo in | setpriv --reuid=$ORDERS --regid=$ORDERS --init-groups keyfob run --file=atlas cat"
 is "unchanged" "$OUT" in
 exits "it inherits no descriptor from us" 0 run --file=atlas --file=reports:R -- ls /proc/self/fd
-is "but the three" "$(wc -l <<<"$OUT")" 4
+is "but those that it had before" "$(wc -l <<<"$OUT")" "$(as "$ORDERS" ls /proc/self/fd | wc -l)"
 
 # --- what is kept by the broker -----------------------------------------------------------------
 
@@ -157,7 +157,7 @@ exits "a drop" 0 keyfob drop atlas
 third=$(current atlas | sum)
 check "is followed" says "$third" 5
 is "no other content was seen between" "$(grep -vxF "$NOTHING" "$DIR/out/background" | tail -n +2 | wc -l)" 3
-sed -i "s/^allow = user:$ORDERS\$/allow = user:$STRANGER/" "$CONFIG"
+sed -i "0,/^allow = user:$ORDERS\$/s//allow = user:$STRANGER/" "$CONFIG"
 exits "the right to it is taken away" 0 keyfob reload
 check "then the file cannot be opened any more" says "$NOTHING" 5
 check "which is told" until_true 5 grep -q '^keyfob: atlas: uid [0-9]* is not allowed' "$DIR/out/background.err"
@@ -186,22 +186,21 @@ done)
 is "tokens of 8 seconds: each that was read was a whole one" "$stale" ""
 check "and there were several" [ "$(tail -n +2 "$DIR/out/background" | uniq | wc -l)" -ge 3 ]
 
-in_background --file=apart -- sh -c "$watch"
-check "one that is served by socket" says "$(current apart | sum)"
-fault 'path=imds&status=500'
-before=$(requests imds)
-sleep 3
-check "is not asked for every second" [ "$(($(requests imds) - before))" -le 1 ]
-kill "$RUN"
-ended
-no_faults
-
 keyfob drop atlas
 in_background --file=atlas -- sh -c "$watch"
 check "with the broker gone" says "$(current atlas | sum)"
 stop_broker KILL
 sleep 2
-is "the token serves on" "$(tail -n 1 "$DIR/out/background")" "$(as "$ORDERS" keyfob get atlas | sum)"
+is "the token serves on" "$(tail -n 1 "$DIR/out/background")" "$(current atlas | sum)"
+kill "$RUN"
+ended
+start_broker
+in_background --file=apart -- sh -c "$watch"
+check "one that is served by socket, without a broker" says "$(current apart | sum)"
+stop_broker
+sleep 3
+is "serves on, and is not asked for every second" "$(tail -n 1 "$DIR/out/background") $(cat "$DIR/out/background.err")" \
+	"$(sed -n 2p "$DIR/out/background") "
 kill "$RUN"
 ended
 start_broker
@@ -269,11 +268,6 @@ exits "two for MongoDB" 125 run --mongodb=atlas --mongodb=reports -- true
 exits "no variable's name" 125 run --file=atlas:1=2 -- true
 exits "no credential's name" 125 run --file=a/b -- true
 for entry in '' atlas atlas: atlas:h:1:d atlas:h:1:d: atlas:h::d:u atlas:h:1:d:u:x 'atlas:h:1:d:u\' 'atlas:#h:1:d:u' $'atlas:h:1:d:u\n*'; do
-	exits "--pgpass='$entry'" 125 run "--pgpass=$entry" -- true
+	exits "--pgpass=$(printf %q "$entry")" 125 run "--pgpass=$entry" -- true
 done
-corp $'two\\nlines'
-keyfob drop corp
-until_true 5 sh -c "as=\$(setpriv --reuid=$ORDERS --regid=$ORDERS --clear-groups keyfob get corp) && [ \"\$as\" != 'odd:to\\ken' ]"
-exits "a token with a line end" 125 run --pgpass=corp:h:1:d:u -- true
-like "does not fit a pgpass file" "$ERR" 'line end'
 finish

@@ -228,6 +228,8 @@ suffix unavailable Azure Arc answered 401 and names a file that is no .key
 missing transient Azure Arc: its key cannot be opened: No such file
 big unavailable the key that it names has more than 4096 bytes; it was not used
 link unavailable the key that it names is a symbolic link; it was not used
+fifo unavailable the key that it names is not a file; it was not used
+empty transient Azure Arc: its key is empty or more than a line
 replaced transient Azure Arc answered 401 unauthorized_client: .*it may have been replaced meanwhile
 open unavailable Azure Arc answered 200 where it asks for a key first
 ROWS
@@ -243,8 +245,11 @@ done <<'ROWS'
 400 permanent .*; correct resource and the identity
 403 unavailable .*; is the Azure Connected Machine agent running
 404 transient .*; is the Azure Connected Machine agent running
+408 transient
+410 permanent
 429 throttled .*; too many requests
 500 transient .*; azcmagent check
+503 transient .*; azcmagent check
 ROWS
 CLOUD=$ARC no_faults
 refused arc-unprivileged config 'Permission denied; run_as= must name a user in the group himds'
@@ -281,6 +286,10 @@ for form in 0 1; do
 700023 permanent ; the assertion is for another audience
 700024 permanent ; the assertion is too old or too new; check this machine's clock
 50027 permanent ; the assertion is no valid JWT
+7000229 permanent ; the application has no service principal in this tenant
+7000112 permanent ; the application is disabled in this tenant
+70021 permanent ; no federated credential of the application fits
+1002012 permanent ; resource must be one Application ID URI
 900023 permanent ; there is no such tenant
 90014 permanent ; the request lacks a field
 70011 permanent ; resource must be one Application ID URI
@@ -315,6 +324,8 @@ federated https://oidc.example.com orders api://other 600
 refused workload permanent "AADSTS700212: .*must be api://AzureADTokenExchange"
 : >"$DIR/out/federated"
 refused workload transient 'federated is empty; it may be just being written'
+chmod 0600 "$DIR/out/federated"
+refused workload config 'federated may not be read by the user of this fetch; change its mode'
 rm "$DIR/out/federated"
 refused workload unavailable 'federated is not there; '
 federated https://oidc.example.com orders api://AzureADTokenExchange 600
@@ -322,7 +333,12 @@ exits "workload: with a good one again, and no reload" 0 keyfob try workload
 
 # --- in the status, and nowhere a secret ----------------------------------------------------------------------------------
 exits "secret-wrong: a refusal" 5 keyfob get secret-wrong
-like "secret-wrong: status has Entra's words" "$(keyfob status --json secret-wrong | jq -r '.credentials[0].last_error')" 'AADSTS7000215.*; the secret is wrong'
+like "secret-wrong: status has Entra's words" "$(keyfob status --json secret-wrong | jq -r '.credentials[0].last_error')" \
+	'AADSTS7000215.*Trace ID: [0-9a-f-]{36} Correlation ID: [0-9a-f-]{36}.*; the secret is wrong'
+printf 'no-longer-the-secret\n' >"$DIR/etc/header"
+exits "app: a refusal" 5 keyfob refresh app
+like "app: status has the correlation id" "$(COLUMNS=400 keyfob status app)" 'App Service answered 401: .*\(correlation id [0-9a-f-]{36}\)'
+printf 'rotated-by-the-platform' >"$DIR/etc/header"
 {
 	cat "$LOG"
 	keyfob status --json

@@ -60,6 +60,11 @@ configure <<END
 $(credential() { printf '[credential %s]\nresource = https://orders.example.com/a?b=c&d\nprovider = gcp endpoint=%s %s\n' "$1" "$CLOUD" "$2"
 	[ -z "${3:-}" ] || printf 'token = access\n'; echo; }
 c=$DIR/etc
+credential metadata ""
+credential metadata-access "" access
+credential metadata-scopes "scopes=https://a.example/x,https://a.example/y" access
+credential metadata-account "service_account=$(curl -sS -f -H 'Metadata-Flavor: Google' "$CLOUD/computeMetadata/v1/instance/service-accounts/default/email") licenses=yes"
+credential metadata-nobody "service_account=nobody@example.org"
 credential key-rsa "source=key key_file=$c/rsa.json"
 credential key-ec "source=key key_file=$c/ec.json"
 credential key-access "source=key key_file=$c/rsa.json" access
@@ -114,6 +119,12 @@ gives() {
 }
 
 # --- every source -----------------------------------------------------------------
+gives metadata id
+like "the machine's account" "$(claim "$OUT" .email)" "^default@|@$project"
+gives metadata-access access
+gives metadata-scopes access
+gives metadata-account id
+like "with the licenses of its image" "$(claim "$OUT" '.google.compute_engine.license_id[0]')" '^[0-9]+$'
 gives key-rsa id
 is "the key's account" "$(claim "$OUT" .email)" "rsa@$project"
 gives key-ec id
@@ -158,6 +169,7 @@ refused() {
 	like "$1: $3" "$ERR" "$3"
 	like "$1: status says so too" "$(status "$1" .last_error)" "$3"
 }
+refused metadata-nobody 5 '404: .*attach a service account to this machine, or correct service_account='
 refused key-outsider 5 'unauthorized_client.*delegation'
 refused key-nobody 5 'account not found.*deleted or disabled'
 refused key-forged 5 'Invalid JWT Signature.*deleted or disabled'

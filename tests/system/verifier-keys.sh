@@ -119,8 +119,9 @@ SLOW=$!
 
 # --- one bad key spoils no other -----------------------------------------------------------------------
 
-printf '{"keys":[%s,%s,%s,%s,%s,%s,{},7]}' "$(key short=rsa1024)" '{"kty":"oct","kid":"shared","k":"c2VjcmV0"}' "$(key one=rsa)" \
-	"$(key two=rsa2)" "$(key two=rsa)" "$(key ec=p256 | jq -c '.d = .x')" | serve
+printf '{"keys":[%s,%s,%s,%s,%s,%s,{},7,%s]}' "$(key short=rsa1024)" '{"kty":"oct","kid":"shared","k":"c2VjcmV0"}' "$(key one=rsa)" \
+	"$(key two=rsa2)" "$(key two=rsa)" "$(key ec=p256 | jq -c '.d = .x')" \
+	"$(key sly=rsa1024 | jq -c '.kid = "sly\" event=\"login"')" | serve
 refresh 0 "a good key among bad ones"
 is "it alone is used" "$OUT" 1
 accepted "by the good one" "$GOOD"
@@ -130,6 +131,7 @@ refused "nor by the other" KEY_UNUSABLE "$(served two rsa)"
 refused "by one whose private part is known" KEY_UNUSABLE "$(served ec p256 ES256)"
 refused "by a secret that is public" ALG_NOT_ALLOWED "$(served shared rsa HS256)"
 check "each is named in the log" logged 'identity_provider=served event=key-skipped reason="key 1 \(kid short\)'
+check "and none looks like another field" logged 'event=key-skipped reason="key 9 \(kid sly'"'"' event='"'"'login\): [^"]*"$'
 check "also one without a name" logged 'identity_provider=served event=key-skipped reason="key 8'
 
 # --- rotation -------------------------------------------------------------------------------------------

@@ -93,6 +93,12 @@ write_config() {
 		service = postgresql
 		identity_provider = grouped
 		group_id = db-readers
+		[database-user writers]
+		service = postgresql
+		identity_provider = grouped
+		group_id = db-writers
+		login = readers
+		account = writer
 		[database-user served]
 		service = postgresql
 		identity_provider = served
@@ -206,6 +212,8 @@ for pair in rsa:RS256 rsa:RS384 rsa:RS512 rsa:PS256 rsa:PS384 rsa:PS512 p256:ES2
 	accepted "signed by ${pair#*:}" "orders_rw minted alice" "$(minted --key "${pair%:*}" --kid "${pair%:*}" --alg "${pair#*:}")"
 done
 accepted "by group" "readers grouped alice" "$(token https://minted.example grouped)" postgresql readers
+accepted "by another group, that shares the login" "writer grouped alice" \
+	"$(token - - --claims '{"iss":"https://minted.example","aud":"grouped","sub":"alice","groups":["db-writers"]}')" postgresql readers
 accepted "of 16 KiB" "orders_rw minted alice" "$(minted --length 16384)"
 GOOD=$(minted)
 accepted "of the pinned service, to root" "orders minted alice" "$GOOD" pinned orders
@@ -272,10 +280,22 @@ is "the fingerprint is the token's" "$(grep -c "fingerprint=$(printf %s "$GOOD" 
 	"$(grep -c "fingerprint=$(printf %s "$GOOD" | sha256sum | head -c 8)" "$LOG")"
 is "no part of a token stands in the log" "$(grep -cE 'eyJ[A-Za-z0-9_-]{10}' "$LOG")" 0
 
+before=$(grep -c 'event=verdict' "$LOG")
+yes refused | head -n 3000 >"$DIR/out/loop"
+like "3,000 refusals of a stranger" "$(as "$STRANGER" "$ASK" tokens postgresql orders <"$DIR/out/loop")" '^7:3000 '
+check "do not fill the log" [ "$(($(grep -c 'event=verdict' "$LOG") - before))" -lt 3000 ]
+check "which tells that" logged "event=not-logged uid=$(id -u "$STRANGER") pid=[0-9]+; more than 100 in a second"
+judge_as "$STRANGER" "$GOOD" postgresql orders
+is "who is let in is told in any case" "$CODE $(grep -c "result=accepted .*uid=$(id -u "$STRANGER") " "$LOG")" "0 2"
+
 # --- account and explain -------------------------------------------------------------------------------
 
 exits "account: a database user" 0 as "$SERVICE_USER" "$ASK" account postgresql orders
 is "account: who he is" "${OUT% }" orders_rw
+for account in readers writer; do
+	exits "account: $account, of two who share a login" 0 as "$SERVICE_USER" "$ASK" account postgresql readers "$account"
+	is "account: he stays who he is, $account" "${OUT% }" "$account"
+done
 exits "account: nobody" 3 as "$SERVICE_USER" "$ASK" account postgresql nobody
 exits "account: not connected" 7 as "$SERVICE_USER" "$ASK" account postgresql apart
 is "account: why is not told" "$ERR" refused
@@ -317,7 +337,7 @@ like "is named with what to do" "$ERR" "$CONFIG: Permission denied .*chmod 0644"
 exits "--check finds that" 1 keyfob-verifyd --check --config "$CONFIG"
 chmod 0644 "$CONFIG"
 exits "--check" 0 keyfob-verifyd --check --config "$CONFIG"
-like "says what there is" "$ERR" '6 identity providers, 7 database users, no fault found'
+like "says what there is" "$ERR" '6 identity providers, 8 database users, no fault found'
 exits "not as somebody else" 1 as "$STRANGER" keyfob-verifyd --config "$CONFIG" --socket "$DIR/out/no.sock" --state "$DIR/state"
 like "which is told" "$ERR" 'must be started as root or as keyfob-verify'
 exits "not beside another" 1 keyfob-verifyd --config "$CONFIG" --state "$DIR/state"
@@ -402,6 +422,10 @@ is "who waited for a fetch got the one after the revoke" "$(cat "$DIR/out/refres
 is "which was a fetch of its own" "$(($(served_requests) - before))" 2
 accepted "the same key, fetched since" "served served alice" "$(served one)" postgresql served
 refused "but not what it signed before" REVOKED "$OLD" postgresql served
+refused "nor what does not say since when it is" REVOKED \
+	"$(served one --claims '{"iss":"https://served.example","aud":"orders","sub":"alice","iat":null}')" postgresql served
+accepted "what says so otherwise" "served served alice" \
+	"$(served one --claims "{\"iss\":\"https://served.example\",\"aud\":\"orders\",\"sub\":\"alice\",\"iat\":null,\"nbf\":$(date +%s)}")" postgresql served
 
 # A revoke holds over a restart, until the provider has been asked.
 curl -sS -f -X POST "$SERVED/emulator/faults" -d path=jwks -d status=503 >/dev/null

@@ -171,6 +171,32 @@ static void test_identity_not_found(void **state)
 					  "client_id=, object_id= or resource_id=");
 }
 
+static void test_hints(void **state)
+{
+	static const struct {
+		const char *code, *description, *words;
+	} cases[] = {
+		{ "invalid_request", "Multiple user assigned identities exist, please specify the clientId", "; name one with client_id=" },
+		{ "invalid_resource", "x", "; the tenant does not know the resource" },
+		{ "invalid_request", "AADSTS500011: x", "; the tenant does not know the resource" },
+		{ "invalid_request", "Required metadata header not specified", "; this does not look like IMDS" },
+		{ "bad_request_102", "The api-version is missing", "; correct resource and the identity" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char body[300];
+		struct server s;
+		struct call c;
+
+		start(&c);
+		snprintf(body, sizeof(body), "{\"error\":\"%s\",\"error_description\":\"%s\"}", cases[i].code, cases[i].description);
+		call_against(&c, &s, answer("400 Bad", "", body));
+		if (c.reply.class != KEYFOB_CLASS_PERMANENT || !strstr(c.reply.text, cases[i].words))
+			fail_msg("%s: class %d, '%s'", body, (int)c.reply.class, c.reply.text);
+	}
+}
+
 /* What a vendor's text holds is shown on one line and without what looks like a token. */
 static void test_vendor_text_is_masked(void **state)
 {
@@ -328,6 +354,7 @@ int main(void)
 		cmocka_unit_test(test_expiry_members),
 		cmocka_unit_test(test_statuses),
 		cmocka_unit_test(test_identity_not_found),
+		cmocka_unit_test(test_hints),
 		cmocka_unit_test(test_vendor_text_is_masked),
 		cmocka_unit_test(test_transport),
 		cmocka_unit_test(test_bad_bodies),

@@ -323,20 +323,24 @@ static int broker_has_little_left(void)
 
 /* --- the launcher --- */
 
-static int launcher_has_three(void)
+static int launcher_has_four(void)
 {
-	const uint64_t three = 1ull << CAP_SETUID | 1ull << CAP_SETGID | 1ull << CAP_KILL;
+	const uint64_t four = 1ull << CAP_SETUID | 1ull << CAP_SETGID | 1ull << CAP_KILL | 1ull << CAP_CHOWN;
 
 	need(confine_launcher(why, sizeof(why)) == 0);
 	need(why[0] == 0);
-	need(capabilities(EFFECTIVE) == three && capabilities(PERMITTED) == three && capabilities(INHERITABLE) == 0);
+	need(capabilities(EFFECTIVE) == four && capabilities(PERMITTED) == four && capabilities(INHERITABLE) == 0);
 	need(prctl(PR_CAPBSET_READ, CAP_KILL) == 1);
 	need(prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN) == 0);
 	need(prctl(PR_CAPBSET_READ, CAP_DAC_OVERRIDE) == 0);
 	need(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 	need(prctl(PR_GET_DUMPABLE) == 0);
 	refused(mount("none", "/mnt", "tmpfs", 0, NULL));
-	refused(chown(inside, 1, 1));
+	/* What is handed over is another one's from then on. */
+	need(chown(inside, 1, 1) == 0);
+	refused(chmod(inside, 0777));
+	refused(open(inside, O_WRONLY));
+	need(chown(inside, 0, 0) == 0);
 	return 0;
 }
 
@@ -445,7 +449,7 @@ static void test_no_reading_elsewhere(void **state)
 
 anywhere(no_processes) anywhere(no_other_identity) anywhere(no_files) anywhere(no_network) anywhere(loop_and_threads_work)
 	anywhere(config_can_be_read) anywhere(sockets_work) anywhere(keys_work) anywhere(broker_has_little_left)
-		anywhere(comes_before_threads) as_root(others_keyrings_are_in_reach) as_root(launcher_has_three)
+		anywhere(comes_before_threads) as_root(others_keyrings_are_in_reach) as_root(launcher_has_four)
 			as_root(launcher_can_start_and_end) as_root(unprivileged_broker) as_root(unprivileged_launcher)
 
 				static int put_x(const char *path)
@@ -491,7 +495,7 @@ int main(void)
 		cmocka_unit_test(test_keys_work),
 		cmocka_unit_test(test_others_keyrings_are_in_reach),
 		cmocka_unit_test(test_broker_has_little_left),
-		cmocka_unit_test(test_launcher_has_three),
+		cmocka_unit_test(test_launcher_has_four),
 		cmocka_unit_test(test_launcher_can_start_and_end),
 		cmocka_unit_test(test_unprivileged_broker),
 		cmocka_unit_test(test_unprivileged_launcher),

@@ -352,6 +352,8 @@ static void test_errors(void **state)
 	check_error("400 Bad", "{\"error\":\"invalid_grant\",\"error_description\":\"of " SUBJECT "\"}", KEYFOB_CLASS_PERMANENT, "hidden");
 	check_error("500 Oops", "{\"error\":\"internal_failure\"}", KEYFOB_CLASS_TRANSIENT, "internal_failure");
 	check_error("503 Busy", "{}", KEYFOB_CLASS_TRANSIENT, "503");
+	check_error("503 Busy", "{\"error\":\"invalid_request\"}", KEYFOB_CLASS_TRANSIENT, "503 invalid_request");
+	check_error("429 Slow", "{\"error\":\"invalid_request\"}", KEYFOB_CLASS_THROTTLED, "too many requests");
 	check_error("200 OK", "{}", KEYFOB_CLASS_TRANSIENT, "no access_token");
 }
 

@@ -278,6 +278,8 @@ static void test_google(void **state)
 	assert_int_equal(c.reply.class, KEYFOB_CLASS_CONFIG);
 }
 
+#define FROM_FAR(uri) "{\"issuer\":\"https://login.example.com/t\",\"jwks_uri\":\"" uri "\"}"
+
 static void test_discovery_faults(void **state)
 {
 	static const struct {
@@ -291,6 +293,11 @@ static void test_discovery_faults(void **state)
 		{ "429 Slow", "", "", KEYFOB_CLASS_THROTTLED, "429" },
 		{ "200 OK", "Content-Type: text/html\r\n", "<html>", KEYFOB_CLASS_UNAVAILABLE, "web page" },
 		{ "200 OK", "", "{\"issuer\":", KEYFOB_CLASS_TRANSIENT, "no usable JSON" },
+		/* endpoint= stands for a server elsewhere, which must not choose among the services of this host. */
+		{ "200 OK", "", FROM_FAR("http://127.0.0.1:1/k"), KEYFOB_CLASS_CONFIG, "leads to this host itself; set jwks_uri=" },
+		{ "200 OK", "", FROM_FAR("http://localhost:1/k"), KEYFOB_CLASS_CONFIG, "leads to this host itself" },
+		{ "200 OK", "", FROM_FAR("https://127.1.2.3/k"), KEYFOB_CLASS_CONFIG, "leads to this host itself" },
+		{ "200 OK", "", FROM_FAR("https://[::1]/k"), KEYFOB_CLASS_CONFIG, "leads to this host itself" },
 	};
 	struct server s;
 	struct call c;

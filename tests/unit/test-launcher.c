@@ -2,7 +2,7 @@
 /*
  * The launcher, with a shell script in keyfob-fetch's place.
  *
- * links: broker/launcher broker/confine common/sandbox common/buffer common/wire common/log
+ * links: broker/launcher broker/launcher-files broker/confine common/sandbox common/buffer common/wire common/log
  * libs: libseccomp
  */
 #include <setjmp.h>

@@ -176,6 +176,9 @@ static void test_errors(void **state)
 	check_error("500 Oops", "server_error", KEYFOB_CLASS_TRANSIENT, 0);
 	/* A proxy's 502 is no verdict about the client, whatever it says. */
 	check_error("502 Bad Gateway", "invalid_client", KEYFOB_CLASS_TRANSIENT, 0);
+	check_error("408 Timeout", "invalid_client", KEYFOB_CLASS_TRANSIENT, 0);
+	check_error("429 Slow", "invalid_client", KEYFOB_CLASS_THROTTLED, 60);
+	check_error("429 Slow", "server_error", KEYFOB_CLASS_THROTTLED, 60);
 	check_error("429 Slow", "x", KEYFOB_CLASS_THROTTLED, 60);
 	check_error("408 Timeout", "x", KEYFOB_CLASS_TRANSIENT, 0);
 	check_error("404 Not Found", "x", KEYFOB_CLASS_CONFIG, 0);

@@ -172,15 +172,15 @@ static void test_mapping(void **state)
 	assert_int_equal(pam_authenticate(pamh, 0), PAM_SUCCESS);
 	assert_int_equal(pam_get_item(pamh, PAM_USER, (const void **)&name), PAM_SUCCESS);
 	assert_string_equal(name, "orders_rw");
-	/* The account phase asks for the login that it was. */
+	/* The account phase asks for the login that it was, and names the account. */
 	assert_int_equal(pam_acct_mgmt(pamh, 0), PAM_SUCCESS);
-	check_request(WIRE_VERIFY_ACCOUNT, SERVICE, "alice", NULL);
+	check_request(WIRE_VERIFY_ACCOUNT, SERVICE, "alice", "orders_rw");
 	/* By then the login belongs to another account. */
 	assert_int_equal(pam_acct_mgmt(pamh, 0), PAM_PERM_DENIED);
 	/* A name that somebody else put there is asked for as it is. */
 	assert_int_equal(pam_set_item(pamh, PAM_USER, "bob"), PAM_SUCCESS);
 	assert_int_equal(pam_acct_mgmt(pamh, 0), PAM_SUCCESS);
-	check_request(WIRE_VERIFY_ACCOUNT, SERVICE, "bob", NULL);
+	check_request(WIRE_VERIFY_ACCOUNT, SERVICE, "bob", "");
 	pam_end(pamh, PAM_SUCCESS);
 }
 
@@ -201,7 +201,7 @@ static void test_mapping_forgotten(void **state)
 	assert_int_equal(pam_authenticate(pamh, 0), PAM_SUCCESS);
 	assert_int_equal(pam_authenticate(pamh, 0), PAM_AUTH_ERR);
 	assert_int_equal(pam_acct_mgmt(pamh, 0), PAM_SUCCESS);
-	check_request(WIRE_VERIFY_ACCOUNT, SERVICE, "orders_rw", NULL);
+	check_request(WIRE_VERIFY_ACCOUNT, SERVICE, "orders_rw", "");
 	pam_end(pamh, PAM_SUCCESS);
 }
 
@@ -213,7 +213,7 @@ static void test_account_alone(void **state)
 	serve();
 	configure_verify("service=ssh");
 	assert_int_equal(host_account("alice"), PAM_SUCCESS);
-	check_request(WIRE_VERIFY_ACCOUNT, "ssh", "alice", NULL);
+	check_request(WIRE_VERIFY_ACCOUNT, "ssh", "alice", "");
 }
 
 static void test_logins(void **state)

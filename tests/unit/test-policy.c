@@ -3,7 +3,7 @@
  * What a configuration means, and every fault that it may have, in the words
  * that an administrator reads. Modules and names are made up here.
  *
- * links: broker/policy broker/policy-provider verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
+ * links: broker/policy broker/policy-provider broker/policy-files verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
  * libs: ini_config
  */
 #include <setjmp.h>
@@ -333,7 +333,8 @@ static void test_definition(void **state)
 
 /* --- what is not ------------------------------------------------------------------------ */
 
-#define KEYS "(it has: description, resource, provider, allow, identity_provider, token, refresh, min_ttl, store, trust_run_as)"
+#define KEYS \
+	"(it has: description, resource, provider, allow, identity_provider, token, refresh, min_ttl, store, file, socket, trust_run_as)"
 #define SECTIONS "(there is: [credential NAME], [identity-provider NAME], [organization NAME], [service NAME], [database-user NAME])"
 
 static void test_sections_and_keys(void **state)
@@ -376,6 +377,113 @@ static void test_sections_and_keys(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		refuse(cases[i].text, cases[i].fault);
 	assert_int_equal(looked_up, 0);
+}
+
+/* --- files and sockets ------------------------------------------------------------------- */
+
+static void refuse_key(const char *key, const char *fault)
+{
+	char text[2048], wanted[2048];
+
+	snprintf(text, sizeof(text), "[credential a]\nprovider = azure\n%s\n", key);
+	snprintf(wanted, sizeof(wanted), "keyfob.conf:3: %s\n", fault);
+	refuse(text, wanted);
+}
+
+#define FILE_FORMS "file is raw, or pgpass HOST:PORT:DATABASE:USER"
+#define SOCKET_FORM "socket takes USER:GROUP MODE, the mode in octal: orders:orders 0660"
+
+static void test_file_and_socket(void **state)
+{
+	const struct policy_credential *c;
+	struct policy *policy;
+
+	(void)state;
+	policy = load("[credential a]\nprovider = azure\nallow = user:orders\nfile = raw\nsocket = orders:dbclients 0660\n"
+			"file = pgpass db.example:5432:orders:rw\nfile = pgpass   \\:\\:1:*:my db:a\\\\b\n"
+			"[credential b]\nprovider = azure\nsocket = root:corp 606\n"
+			/* The same line, for somebody else. */
+			"[credential c]\nprovider = azure\nallow = user:corp\nfile = pgpass db.example:5432:orders:rw\n");
+	c = policy_find(policy, "a");
+	assert_true(policy_has_file(c) && c->has_raw_file);
+	assert_int_equal(c->pgpass_count, 2);
+	assert_string_equal(c->pgpass[0].text, "db.example:5432:orders:rw");
+	assert_int_equal(c->pgpass[0].line, 6);
+	assert_string_equal(c->pgpass[1].text, "\\:\\:1:*:my db:a\\\\b");
+	assert_int_equal(c->socket.uid, 1001);
+	assert_int_equal(c->socket.gid, 2001);
+	assert_int_equal(c->socket.mode, 0660);
+	c = policy_find(policy, "b");
+	assert_false(policy_has_file(c));
+	assert_int_equal(c->socket.uid, 0);
+	assert_int_equal(c->socket.gid, 1002);
+	assert_int_equal(c->socket.mode, 0606);
+	c = policy_find(policy, "c");
+	assert_true(policy_has_file(c) && !c->has_raw_file);
+	assert_null(c->socket.user);
+	policy_free(policy);
+}
+
+static void test_file_faults(void **state)
+{
+	static const struct {
+		const char *value, *fault;
+	} cases[] = {
+		{ "", FILE_FORMS },
+		{ "raws", FILE_FORMS },
+		{ "raw x", FILE_FORMS },
+		{ "pgpassword *:*:*:*", FILE_FORMS },
+		{ "pgpass", "file = pgpass : no field may be empty; * stands for any" },
+		{ "pgpass a:1:b", "file = pgpass a:1:b: it takes HOST:PORT:DATABASE:USER" },
+		{ "pgpass a:1:b:c:d", "file = pgpass a:1:b:c:d: it takes HOST:PORT:DATABASE:USER" },
+		{ "pgpass a:1::c", "file = pgpass a:1::c: no field may be empty; * stands for any" },
+		{ "pgpass a:1:b:", "file = pgpass a:1:b:: no field may be empty; * stands for any" },
+		{ "pgpass a:pg:b:c", "file = pgpass a:pg:b:c: PORT is a number up to 65535, or *" },
+		{ "pgpass a:65536:b:c", "file = pgpass a:65536:b:c: PORT is a number up to 65535, or *" },
+		{ "pgpass a:0:b:c", "file = pgpass a:0:b:c: PORT is a number up to 65535, or *" },
+		{ "pgpass a:**:b:c", "file = pgpass a:**:b:c: PORT is a number up to 65535, or *" },
+		{ "pgpass #a:1:b:c", "file = pgpass #a:1:b:c: HOST cannot begin with #" },
+		{ "pgpass a:1:b:c\\d", "file = pgpass a:1:b:c\\d: a backslash stands before : or another backslash only" },
+		{ "pgpass a:1:b:c\\", "file = pgpass a:1:b:c\\: a backslash stands before : or another backslash only" },
+		{ "pgpass a:1:b:c\001", "file = pgpass a:1:b:c\001: control characters cannot be written there" },
+	};
+	char key[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(key, sizeof(key), "file = %s", cases[i].value);
+		refuse_key(key, cases[i].fault);
+	}
+	refuse("[credential a]\nprovider = azure\nfile = raw\nfile = raw\n", "keyfob.conf:4: file = raw is given twice\n");
+	refuse("[credential pgpass]\nprovider = azure\nfile = raw\n",
+		"keyfob.conf:3: a credential of the name pgpass cannot have a raw file: that of file = pgpass has this name\n");
+	refuse("[credential a]\nprovider = azure\nfile = raw\nrefresh = on-demand\n",
+		"keyfob.conf:3: credential a: file wants refresh = ahead, as who reads a file does not ask for a token\n");
+	/* In whatever order they stand: the name decides. */
+	refuse("[credential b]\nprovider = azure\nallow = group:dbclients user:orders\nfile = pgpass *:*:*:rw\n"
+	       "[credential a]\nprovider = azure\nallow = user:orders\nfile = pgpass *:*:*:rw\n",
+		"keyfob.conf:4: credential b: the line *:*:*:rw of a pgpass file is that of credential a too (keyfob.conf:8)\n");
+	refuse("[credential a]\nprovider = azure\nfile = pgpass *:*:*:rw\nfile = pgpass *:*:*:rw\n",
+		"keyfob.conf:4: credential a: the line *:*:*:rw of a pgpass file is that of credential a too (keyfob.conf:3)\n");
+}
+
+static void test_socket_faults(void **state)
+{
+	static const char *const values[] = { "", "orders", "orders 0660", "orders:orders", ":orders 0660", "orders: 0660", "orders:orders 660x",
+		"orders:orders 66", "orders:orders 0888", "orders:orders 01777", "orders:orders 00660", "orders:orders -660",
+		"a:b:c 0660", "orders:orders 0660 x", "orders :orders 0660" };
+	char key[256];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		snprintf(key, sizeof(key), "socket = %s", values[i]);
+		refuse_key(key, SOCKET_FORM);
+	}
+	refuse_key("socket = orders:dbclients 0440", "socket: mode 0440 lets nobody connect; that is the right to write, 0660 or 0600");
+	refuse_key("socket = ghost:dbclients 0660", "credential a: socket: there is no user ghost");
+	refuse_key("socket = orders:ghosts 0660", "credential a: socket: there is no group ghosts");
+	refuse("[credential a]\nprovider = azure\nsocket = orders:corp 0660\nsocket = orders:corp 0660\n",
+		"keyfob.conf:4: socket is given twice\n");
 }
 
 static void test_second_team(void **state)
@@ -720,6 +828,9 @@ int main(void)
 		in_directory(test_who_may),
 		in_directory(test_definition),
 		in_directory(test_sections_and_keys),
+		in_directory(test_file_and_socket),
+		in_directory(test_file_faults),
+		in_directory(test_socket_faults),
 		in_directory(test_second_team),
 		in_directory(test_words),
 		in_directory(test_options),

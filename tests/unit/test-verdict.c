@@ -340,23 +340,33 @@ static void test_connected(void **state)
 	load(PROVIDER ORGANIZATION("entra") ADDED("u", "entra", "7d2f"));
 	v = judge("pg", "orders", HEADER, CLAIMS);
 	expect("connected", &v, REASON_OK, "");
-	assert_int_equal(verdict_account(&f, "pg", "orders", &user), REASON_OK);
+	assert_int_equal(verdict_account(&f, "pg", "orders", "", &user), REASON_OK);
 	assert_string_equal(user->name, "u");
-	assert_int_equal(verdict_account(&f, "pg", "other", &user), REASON_LOGIN_UNKNOWN);
+	assert_int_equal(verdict_account(&f, "pg", "other", "", &user), REASON_LOGIN_UNKNOWN);
 	assert_null(user);
-	assert_int_equal(verdict_account(&f, "my", "orders", &user), REASON_LOGIN_UNKNOWN);
+	assert_int_equal(verdict_account(&f, "my", "orders", "", &user), REASON_LOGIN_UNKNOWN);
 	unload();
 	load(PROVIDER "[organization acme]\nservices = pg\n" ADDED("u", "entra", "7d2f"));
 	v = judge("pg", "orders", HEADER, CLAIMS);
 	expect("not connected", &v, REASON_NOT_CONNECTED, "identity provider entra, service pg");
-	assert_int_equal(verdict_account(&f, "pg", "orders", &user), REASON_NOT_CONNECTED);
+	assert_int_equal(verdict_account(&f, "pg", "orders", "", &user), REASON_NOT_CONNECTED);
 	assert_null(user);
 	unload();
 	/* One of two that share the login is. */
 	load(PROVIDER "[identity-provider dex]\nissuer = https://dex.example\naudience = api1\nauthorization_type = user\n" ORGANIZATION(
 		"dex") ADDED("u", "entra", "7d2f") ADDED("v", "dex", "7d2f"));
-	assert_int_equal(verdict_account(&f, "pg", "orders", &user), REASON_OK);
+	assert_int_equal(verdict_account(&f, "pg", "orders", "", &user), REASON_OK);
 	assert_string_equal(user->name, "v");
+	unload();
+	/* Each of those who share a login stays with his account. */
+	load(PROVIDER ORGANIZATION("entra")
+			ADDED("u", "entra", "7d2f") "account = reader\n" ADDED("v", "entra", "7d30") "account = writer\n");
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(verdict_account(&f, "pg", "orders", i ? "writer" : "reader", &user), REASON_OK);
+		assert_string_equal(user->name, i ? "v" : "u");
+	}
+	assert_int_equal(verdict_account(&f, "pg", "orders", "gone", &user), REASON_OK);
+	assert_string_not_equal(user->account, "gone");
 	unload();
 }
 
