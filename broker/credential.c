@@ -431,12 +431,13 @@ static void start_pass(struct credential *c)
 static void note_failure(struct credential *c, const struct wire_result *result)
 {
 	const char *module = c->policy->providers[c->provider < c->policy->provider_count ? c->provider : 0].module;
+	char text[WIRE_TEXT_MAX + 256];
 
 	fetch_add_failure(&c->pass, module, result);
 	c->failures++;
 	c->failed_at = now_seconds();
 	log_warning("credential=%s event=fetch-failed provider=%s class=%s text=\"%s\"", c->name, module, fetch_class_name(result->class),
-		result->text);
+		log_quote(result->text, text, sizeof(text)));
 }
 
 /* The keyring is the one store of tokens; only where it has no room does the broker hold one itself. */

@@ -308,7 +308,6 @@ static void start(struct broker *b, struct user *user)
 	buffer_put_u8(&request, job->keep);
 	error = job->set.failed ? -E2BIG : launcher_send(b->launcher, &request, &job->fd);
 	buffer_free(&request);
-	log_debug("uid=%u event=files count=%u", job->uid, job->count);
 	if (error < 0)
 		finish(job, job->set.failed ? "more bytes than token files may have" : strerror(-error));
 	else

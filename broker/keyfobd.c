@@ -410,7 +410,7 @@ static int run(struct broker *b, enum mode mode, const char *name)
 	if (!policy) {
 		log_errors(&errors);
 	} else if (mode == CHECK) {
-		log_notice("%s: %zu credentials, no fault found", b->config_path, policy->count);
+		log_notice("%s: %zu credential%s, no fault found", b->config_path, policy->count, policy->count == 1 ? "" : "s");
 		policy_free(policy);
 		code = 0;
 	} else {

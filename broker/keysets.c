@@ -16,7 +16,7 @@
 #define ATTEMPT_SECONDS 20 /* discovery and the key set together */
 #define WAIT_MS 30000
 #define RUNNING_MAX 4 /* fetches for one identity provider, when those who ask want no other's */
-#define SETTINGS 6
+#define SETTINGS 7
 #define ETAG_SIZE sizeof(((struct wire_result *)NULL)->code)
 
 /* One fetch, and who waits for it. It has copies of all that it needs: a reload may come. */
@@ -128,13 +128,14 @@ static void on_fetched(void *arg, const struct wire_result *result, const char *
 {
 	static const struct wire_result nothing = { .class = KEYFOB_CLASS_TRANSIENT, .text = "keyfob-fetch sent no key set" };
 	struct keyset *k = arg;
+	char text[WIRE_TEXT_MAX + 256];
 
 	k->fetch = NULL;
 	if (result->class == KEYFOB_CLASS_OK && length == 0 && !*k->etag)
 		result = &nothing;
 	if (result->class != KEYFOB_CLASS_OK)
 		log_warning("identity_provider=%s event=keyset-failed class=%s text=\"%s\"", k->name, fetch_class_name(result->class),
-			result->text);
+			log_quote(result->text, text, sizeof(text)));
 	else if (length == 0)
 		log_info("identity_provider=%s event=keyset-fetched same=yes", k->name);
 	else
@@ -173,7 +174,8 @@ static struct keyset *new_keyset(struct broker *b, const struct federation_provi
 	k->provider.timeout = ATTEMPT_SECONDS;
 	k->provider.settings = k->settings;
 	if (k->name && k->source && set(k, "issuer", p->issuer) && set(k, "discovery_url", p->discovery_url) &&
-		set(k, "jwks_uri", p->jwks_uri) && set(k, "ca_file", p->ca_file) && set(k, "proxy", p->proxy) && set(k, "etag", k->etag))
+		set(k, "jwks_uri", p->jwks_uri) && set(k, "ca_file", p->ca_file) && set(k, "proxy", p->proxy) && set(k, "pin", p->pin) &&
+		set(k, "etag", k->etag))
 		k->fetch = fetch_start(b, &k->credential, &k->provider, on_fetched, NULL, k);
 	if (!k->fetch) {
 		free_keyset(k);

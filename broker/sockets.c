@@ -53,8 +53,6 @@ static void open_socket(struct credential *c)
 	c->socket_mode = p->mode;
 	if (!c->socket_event || event_add(c->socket_event, NULL) < 0)
 		socket_forget(c);
-	else
-		log_debug("credential=%s event=socket uid=%u gid=%u mode=%04o", c->name, p->uid, p->gid, p->mode);
 }
 
 void socket_close(struct credential *c)

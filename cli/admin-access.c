@@ -63,6 +63,7 @@ void admin_put_sessions(const struct federation *before, const struct federation
 	const char *comma = "";
 
 	buffer_printf(b, "Database sessions that are open stay open. To end them, as the database's administrator:\n"
+			 "  -- ends all sessions of these logins, also those of another database user who keeps the login\n"
 			 "  PostgreSQL  SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN (");
 	for (size_t i = 0; i < before->user_count; i++)
 		if (is_first(before, after, i)) {
@@ -78,6 +79,53 @@ void admin_put_sessions(const struct federation *before, const struct federation
 			buffer_put(b, ";", 1);
 		}
 	buffer_put(b, "\n", 1);
+}
+
+/* --- what is done, as JSON ---------------------------------------------------------------- */
+
+/* Who may log in by one and not by the other. */
+static void put_difference(struct buffer *b, const char *name, const struct federation *one, const struct federation *other)
+{
+	cli_json_open(b, name, '[');
+	for (size_t i = 0; i < one->user_count; i++) {
+		const struct federation_user *u = &one->users[i];
+
+		if (!loses(u, one, other))
+			continue;
+		cli_json_open(b, NULL, '{');
+		cli_json_text(b, "database_user", u->name);
+		cli_json_text(b, "service", u->service);
+		cli_json_text(b, "login", u->login);
+		cli_json_text(b, "identity_provider", u->identity_provider);
+		cli_json_optional(b, "user_id", u->user_id);
+		cli_json_optional(b, "group_id", u->group_id);
+		cli_json_close(b, '}');
+	}
+	cli_json_close(b, ']');
+}
+
+static void put_change(const struct admin *a, const struct admin_change *c, bool done, struct buffer *b)
+{
+	/* A change that was none was not checked either. */
+	const struct federation *then = c->then_config.sections ? &c->then : &a->now;
+
+	cli_json_open(b, NULL, '{');
+	cli_json_flag(b, "done", done);
+	cli_json_text(b, "type", c->type);
+	cli_json_text(b, "name", c->name);
+	put_difference(b, "lose_access", &a->now, then);
+	put_difference(b, "gain_access", then, &a->now);
+	cli_json_close(b, '}');
+	buffer_put(b, "\n", 1);
+}
+
+int admin_done(const struct admin *a, const struct admin_change *c, struct buffer *b, const struct buffer *text)
+{
+	if (cli_value(a->cli, "json"))
+		put_change(a, c, true, b);
+	else
+		buffer_put(b, text->data, text->length);
+	return cli_output(b);
 }
 
 int admin_confirm(const struct admin *a, const struct admin_change *c, bool always, struct buffer *b)

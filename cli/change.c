@@ -48,7 +48,8 @@ int cli_drop(const struct cli *cli)
 		return code;
 	code = request(WIRE_DROP, name, CLI_BRIEF_MS, &reply, &r);
 	if (!code)
-		code = say(name, "dropped everywhere; the next token is a fresh one");
+		code = say(name, "dropped everywhere; another is asked for. A metadata service may hand out\n"
+				 "the same once more, out of its cache: Azure's up to 24 h, Google's up to 1 h");
 	buffer_free(&reply);
 	return code;
 }

@@ -141,13 +141,15 @@ static void put_content(const struct run *run, const struct run_file *file, stru
 	}
 }
 
+/* Since Linux 6.3, where a host may demand it. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
 static int new_memfd(void)
 {
-	int fd = -1;
+	int fd = memfd_create("keyfob", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 
-#ifdef MFD_NOEXEC_SEAL
-	fd = memfd_create("keyfob", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-#endif
 	return fd >= 0 ? fd : memfd_create("keyfob", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
 
@@ -180,6 +182,7 @@ fail:
 static bool replace(const struct run *run, struct run_file *file)
 {
 	struct buffer content;
+	bool is_done;
 	int fd = -1;
 
 	buffer_init(&content, CLI_OUTPUT_MAX);
@@ -195,9 +198,9 @@ static bool replace(const struct run *run, struct run_file *file)
 		file->slot = fd;
 		return true;
 	}
-	dup3(fd, file->slot, O_CLOEXEC);
+	is_done = dup3(fd, file->slot, O_CLOEXEC) >= 0;
 	close(fd);
-	return true;
+	return is_done;
 }
 
 /* --- the broker's files ---------------------------------------------------------------- */

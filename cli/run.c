@@ -200,15 +200,18 @@ static const int passed_on[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGU
 /* Become the command. Returns the exit code of a failure. */
 static int execute(char *const command[])
 {
+	int error;
+
 	signal(SIGPIPE, SIG_DFL);
 	execvp(command[0], command);
-	cli_fail(KEYFOB_EFAIL, command[0], "%s", strerror(errno));
-	return errno == ENOENT ? NOT_FOUND : CANNOT_EXECUTE;
+	error = errno;
+	cli_fail(KEYFOB_EFAIL, command[0], "%s", strerror(error));
+	return error == ENOENT ? NOT_FOUND : CANNOT_EXECUTE;
 }
 
 /*
  * An orphan would lose its files: it gets SIGTERM when this process is killed.
- * The signal that would tell of an end must not be one that was ignored at the start.
+ * on_child is what SIGCHLD did before we needed it.
  */
 static pid_t start(char *const command[], const sigset_t *mask, void (*on_child)(int))
 {
@@ -274,23 +277,21 @@ static int attend(pid_t child, const sigset_t *signals)
 /* As it ended: by the same signal, where that ends us too. */
 static int end_like(int status)
 {
-	static const struct rlimit none = { 0, 0 };
-	sigset_t all;
+	sigset_t none;
 
 	if (WIFEXITED(status))
 		return WEXITSTATUS(status);
-	setrlimit(RLIMIT_CORE, &none);
 	signal(WTERMSIG(status), SIG_DFL);
-	sigemptyset(&all);
+	sigemptyset(&none);
 	raise(WTERMSIG(status));
-	sigprocmask(SIG_SETMASK, &all, NULL);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	return 128 + WTERMSIG(status);
 }
 
 /* Beside the child this process stays, for the files are its descriptors. */
 static int supervise(struct run *run, char *const command[])
 {
-	static const struct rlimit none = { 0, 0 };
+	static const struct rlimit no_core = { 0, 0 };
 	void (*on_child)(int) = signal(SIGCHLD, SIG_DFL);
 	sigset_t signals, mask;
 	pthread_t thread;
@@ -306,7 +307,7 @@ static int supervise(struct run *run, char *const command[])
 		cli_fail(KEYFOB_EFAIL, NULL, "cannot start a process: %s", strerror(errno));
 		return CLI_NOT_RUN;
 	}
-	setrlimit(RLIMIT_CORE, &none);
+	setrlimit(RLIMIT_CORE, &no_core);
 	errno = pthread_create(&thread, NULL, run_keep, run);
 	if (errno) {
 		cli_fail(KEYFOB_EFAIL, NULL, "cannot keep the tokens current: %s", strerror(errno));

@@ -69,9 +69,12 @@ static const struct cli_option idp_add_options[] = {
 	{ "jwks-file", "FILE", "the keys themselves, for hosts without a network", false },
 	{ "ca-file", "FILE", "certificates to trust for https; default: the system's", false },
 	{ "proxy", "URL", "an HTTP proxy for these fetches; default: none", false },
+	{ "pin", "HASHES", "sha256//BASE64[;...]: the public keys that its servers may have", false },
+	{ "expiry-skew", "DURATION", "take tokens so long past their end, at most 60s; default: 0", false },
 	{ "description", "TEXT", "a line for people", false },
 	{ "preset", "VENDOR", "azure or google: fill in what is always so", false },
 	{ "print", NULL, "only print the stanza", false },
+	{ "json", NULL, "as JSON", false },
 	{ 0 },
 };
 
@@ -81,6 +84,7 @@ static const struct cli_option org_add_options[] = {
 	{ "description", "TEXT", "a line for people", false },
 	{ "print", NULL, "only print the stanza", false },
 	{ "yes", NULL, "also when somebody loses access by it", false },
+	{ "json", NULL, "as JSON, with who loses access", false },
 	{ 0 },
 };
 
@@ -93,11 +97,18 @@ static const struct cli_option dbuser_add_options[] = {
 	{ "account", "ACCOUNT", "what the service is told he is; default: the login", false },
 	{ "description", "TEXT", "a line for people", false },
 	{ "print", NULL, "only print the stanza", false },
+	{ "json", NULL, "as JSON", false },
+	{ 0 },
+};
+
+static const struct cli_option connect_options[] = {
+	{ "json", NULL, "as JSON, with who gains access", false },
 	{ 0 },
 };
 
 static const struct cli_option yes_options[] = {
 	{ "yes", NULL, "do it; without this only who loses access where is listed", false },
+	{ "json", NULL, "as JSON, with who loses access", false },
 	{ 0 },
 };
 
@@ -117,7 +128,8 @@ const struct cli_verb cli_verbs[] = {
 		uri_options, 2, 2 },
 	{ "status", "[NAME]", "who has what, how long it lives, what to do", NULL, status_options, 0, 1 },
 	{ "refresh", "NAME", "fetch the token ahead of its time", NULL, NULL, 1, 1 },
-	{ "drop", "NAME", "forget every copy and fetch afresh (root)", "For a token that was revoked, or that a server refuses.\n", NULL, 1,
+	{ "drop", "NAME", "forget every copy and fetch afresh (root)", "For a token that was revoked, or that a server refuses. A metadata service may hand out\n"
+		"the same once more (Azure up to 24 h, Google up to 1 h).\n", NULL, 1,
 		1 },
 	{ "try", "NAME", "one fetch, nothing stored, the exchange shown (root)", "Tokens and secrets are left out of what is shown.\n",
 		NULL, 1, 1 },
@@ -136,8 +148,8 @@ const struct cli_verb cli_verbs[] = {
 		"With a preset:\n"
 		"  keyfob idp add [NAME] --preset=azure TENANT-ID CLIENT-ID\n"
 		"  keyfob idp add [NAME] --preset=google AUDIENCE\n" ROOT_ONLY,
-		idp_add_options, 1, 3 },
-	{ "idp connect", "NAME ORG", "take its tokens in an organization's services (root)", ROOT_ONLY, NULL, 2, 2 },
+		idp_add_options, 0, 3 },
+	{ "idp connect", "NAME ORG", "take its tokens in an organization's services (root)", ROOT_ONLY, connect_options, 2, 2 },
 	{ "idp disconnect", "NAME ORG", "take them there no longer (root)", SESSIONS, yes_options, 2, 2 },
 	{ "idp delete", "NAME", "remove one that is not connected (root)", NULL, yes_options, 1, 1 },
 	{ "org list", "", "the organizations", NULL, json_options, 0, 0 },
@@ -150,11 +162,12 @@ const struct cli_verb cli_verbs[] = {
 	{ "dbuser add", "NAME", "let a user or a group log in (root)", ROOT_ONLY, dbuser_add_options, 1, 1 },
 	{ "dbuser delete", "NAME", "let them in no longer (root)", SESSIONS, yes_options, 1, 1 },
 	{ "jwks list", "[IDP]", "the key sets of the identity providers (root)", NULL, status_options, 0, 1 },
-	{ "jwks refresh", "IDP", "fetch a key set now (root)", NULL, NULL, 1, 1 },
+	{ "jwks refresh", "IDP", "fetch a key set now (root)", "A jwks_file is read again.\n", json_options, 1, 1 },
 	{ "jwks revoke", "IDP", "believe its present keys no longer, at once (root)",
-		"Logins are refused until the key set was fetched afresh. Not for rotation: new keys\n"
-		"are found without it.\n",
-		NULL, 1, 1 },
+		"Logins are refused until the key set was fetched afresh, and old tokens for good. Have\n"
+		"the provider change its signing key, too. Not for rotation: new keys are found without\n"
+		"it.\n",
+		json_options, 1, 1 },
 	{ "reload", "", "have the configuration read afresh (root)", NULL, NULL, 0, 0 },
 	{ "doctor", "", "check the configuration, and that the broker answers",
 		"Reads the file named by --config before the verb, else by KEYFOB_CONFIG, else\n"

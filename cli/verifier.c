@@ -172,7 +172,8 @@ static bool read_key_set(struct reader *r, struct key_set *set)
 	       set->refresh <= TIME_MAX && set->hard_limit <= TIME_MAX;
 }
 
-static const char *state_name(uint8_t state)
+/* One that is stale is used up to its hard limit. */
+static const char *state_name(const struct key_set *set, int64_t now)
 {
 	static const char *const names[] = {
 		[WIRE_KEYSET_GOOD] = "good",
@@ -181,17 +182,19 @@ static const char *state_name(uint8_t state)
 		[WIRE_KEYSET_REVOKED] = "revoked",
 	};
 
-	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
+	if (set->state == WIRE_KEYSET_STALE && set->hard_limit && (int64_t)set->hard_limit <= now)
+		return "expired";
+	return set->state < sizeof(names) / sizeof(names[0]) ? names[set->state] : "unknown";
 }
 
-static void put_json(struct buffer *b, const struct key_set *set)
+static void put_json(struct buffer *b, const struct key_set *set, int64_t now)
 {
 	struct reader keys = set->keys;
 	char text[WIRE_TEXT_MAX];
 
 	cli_json_open(b, NULL, '{');
 	cli_json_text(b, "identity_provider", set->name);
-	cli_json_text(b, "state", state_name(set->state));
+	cli_json_text(b, "state", state_name(set, now));
 	cli_json_number(b, "epoch", set->epoch);
 	cli_json_time(b, "fetched_at", set->fetched);
 	cli_json_time(b, "attempted_at", set->attempted);
@@ -224,15 +227,17 @@ static void put_text(struct buffer *b, const struct key_set *set, int64_t now)
 	struct reader keys = set->keys;
 	char text[WIRE_TEXT_MAX];
 
-	buffer_printf(b, "%s%s  %s", b->length ? "\n" : "", set->name, state_name(set->state));
-	if (set->epoch)
+	buffer_printf(b, "%s%s  %s", b->length ? "\n" : "", set->name, state_name(set, now));
+	if (set->epoch == 1)
+		buffer_printf(b, ", revoked once so far");
+	else if (set->epoch)
 		buffer_printf(b, ", revoked %llu times so far", (unsigned long long)set->epoch);
 	buffer_put(b, "\n", 1);
 	put_moment(b, "fetched", set->fetched, now);
 	if (set->refresh)
 		put_moment(b, "refresh", set->refresh, now);
 	if (set->hard_limit)
-		put_moment(b, "good until", set->hard_limit, now);
+		put_moment(b, (int64_t)set->hard_limit > now ? "good until" : "was good to", set->hard_limit, now);
 	if (set->failures) {
 		buffer_printf(b, "  %-11s%u in a row, the last: ", "failures", set->failures);
 		cli_put_escaped(b, set->error);
@@ -274,7 +279,7 @@ static int list_page(const struct cli *cli, const char *name, char *after, uint8
 		}
 		strcpy(after, set.name);
 		if (cli_value(cli, "json"))
-			put_json(b, &set);
+			put_json(b, &set, time(NULL));
 		else
 			put_text(b, &set, time(NULL));
 	}
@@ -334,6 +339,16 @@ static int ask_about(const struct cli *cli, enum wire_verify opcode, int timeout
 	return code;
 }
 
+static void put_done(struct buffer *b, const char *provider, const char *name, uint64_t number)
+{
+	cli_json_open(b, NULL, '{');
+	cli_json_flag(b, "done", true);
+	cli_json_text(b, "identity_provider", provider);
+	cli_json_number(b, name, number);
+	cli_json_close(b, '}');
+	buffer_put(b, "\n", 1);
+}
+
 int cli_jwks_refresh(const struct cli *cli)
 {
 	const char *name = cli->operand[0];
@@ -352,7 +367,10 @@ int cli_jwks_refresh(const struct cli *cli)
 		goto out;
 	}
 	buffer_init(&b, CLI_OUTPUT_MAX);
-	buffer_printf(&b, "%s: fetched afresh, %u %s\n", name, keys, keys == 1 ? "key" : "keys");
+	if (cli_value(cli, "json"))
+		put_done(&b, name, "keys", keys);
+	else
+		buffer_printf(&b, "%s: fetched afresh, %u %s\n", name, keys, keys == 1 ? "key" : "keys");
 	code = print(&b);
 out:
 	buffer_free(&reply);
@@ -367,6 +385,19 @@ static void end_of_second(void)
 	clock_gettime(CLOCK_REALTIME, &now);
 	rest.tv_nsec = 999999999 - now.tv_nsec;
 	nanosleep(&rest, NULL);
+}
+
+static void put_revoked(struct buffer *b, const char *name, uint64_t epoch)
+{
+	buffer_printf(b,
+		"%s: revoked (%llu so far). Its key set and every verdict by it are forgotten. Tokens issued\n"
+		"until now are refused for good; new ones are taken once the set was fetched afresh, by keys that it\n"
+		"still has. A jwks_file is read again by \"keyfob jwks refresh %s\" only.\n"
+		"Have %s change its signing key, too: who stole that can make new tokens.\n"
+		"\"keyfob drop\" on the clients' hosts asks for new tokens. A metadata service may hand out its old one\n"
+		"(Azure's up to 24 h, Google's up to 1 h); until it gives another, its clients are refused.\n"
+		"Sessions that are open stay open. Not for rotation: new keys are found without this.\n",
+		name, (unsigned long long)epoch, name, name);
 }
 
 int cli_jwks_revoke(const struct cli *cli)
@@ -387,12 +418,10 @@ int cli_jwks_revoke(const struct cli *cli)
 		goto out;
 	}
 	buffer_init(&b, CLI_OUTPUT_MAX);
-	buffer_printf(&b,
-		"%s: revoked (%llu so far). Its key set and every verdict by it are forgotten. Tokens issued\n"
-		"until now are refused for good: \"keyfob drop\" on the clients' hosts gets new ones, which are taken\n"
-		"once the set was fetched afresh, by keys that %s still has. Sessions that are open stay open.\n"
-		"Not for rotation: new keys are found without this.\n",
-		name, (unsigned long long)epoch, name);
+	if (cli_value(cli, "json"))
+		put_done(&b, name, "epoch", epoch);
+	else
+		put_revoked(&b, name, epoch);
 	end_of_second();
 	code = print(&b);
 out:

@@ -42,6 +42,20 @@ void log_open(const char *ident, bool to_syslog, int level)
 		openlog(ident, LOG_PID | LOG_NDELAY, LOG_AUTHPRIV);
 }
 
+char *log_quote(const char *text, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (; *text && n + 3 <= size; text++) {
+		if (*text == '"' || *text == '\\')
+			out[n++] = '\\';
+		out[n++] = *text;
+	}
+	if (size)
+		out[n] = 0;
+	return out;
+}
+
 char *log_escape(const char *text, char *out, size_t size)
 {
 	size_t n = 0;

@@ -29,6 +29,12 @@ int log_level(const char *name);
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
+/*
+ * Copy text to out as a value between quotes: '"' and '\\' get a '\\' before
+ * them, so that what comes from outside does not look like the next field. Cut
+ * to size. Returns out.
+ */
+char *log_quote(const char *text, char *out, size_t size);
 /* Copy text to out with control and non-ASCII bytes as \xNN; cut to size. Returns out. */
 char *log_escape(const char *text, char *out, size_t size);
 

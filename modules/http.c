@@ -310,6 +310,10 @@ static void http_fail(const struct http_exchange *x, CURL *curl, CURLcode code, 
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: TLS with %s failed (%s); check the name, or set ca_file= to its authority",
 			x->service, where, *words ? words : curl_easy_strerror(code));
 		break;
+	case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: the public key of %s is not one that pin= names; is it the right server?",
+			x->service, where);
+		break;
 	case CURLE_UNSUPPORTED_PROTOCOL:
 		/* Only http and https come this far: so it is the answer. */
 		keyfob_fail(reply, KEYFOB_CLASS_UNAVAILABLE, "%s: what listens at %s does not speak HTTP; %s", x->service, where,
@@ -361,6 +365,23 @@ static void set_options(CURL *curl, struct http_exchange *x, const struct keyfob
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)x->form->length);
 		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, x->form->length ? (const char *)x->form->data : "");
 	}
+}
+
+/* Whoever demands a certain public key is not to be asked without a look at it. */
+static bool set_pin(
+	CURL *curl, const struct http_exchange *x, const struct keyfob_request *request, const char *url, struct keyfob_reply *reply)
+{
+	const char *pin = keyfob_setting(request, "pin", NULL);
+
+	if (!pin)
+		return true;
+	if (strncasecmp(url, "https://", 8) != 0)
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: pin= is for https, and this is not", x->service);
+	else if (curl_easy_setopt(curl, CURLOPT_PINNEDPUBLICKEY, pin))
+		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%s: this libcurl cannot check pin=", x->service);
+	else
+		return true;
+	return false;
 }
 
 static struct curl_slist *build_headers(const struct http_exchange *x, const struct keyfob_request *request)
@@ -424,6 +445,8 @@ bool http_perform(struct http_exchange *x, const struct keyfob_request *request,
 		goto out;
 	}
 	set_options(curl, x, request);
+	if (!set_pin(curl, x, request, url, reply))
+		goto out;
 	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
 	curl_easy_setopt(curl, CURLOPT_HEADERDATA, &tally);

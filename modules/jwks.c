@@ -88,6 +88,7 @@ static const struct keyfob_option options[] = {
 	{ "discovery_url", KEYFOB_OPTION_URL, 0, "https://HOST/PATH",
 		"the discovery document; default: /.well-known/openid-configuration below the issuer" },
 	{ "jwks_uri", KEYFOB_OPTION_URL, 0, "https://HOST/PATH", "the key set itself; default: what discovery names" },
+	{ "pin", KEYFOB_OPTION_TEXT, 0, "sha256//BASE64[;...]", "public keys, one of which the https servers must have; default: any" },
 	{ "etag", KEYFOB_OPTION_TEXT, 0, "an ETag", "of the set that is known; one that did not change is not sent again" },
 	HTTP_OPTIONS,
 };

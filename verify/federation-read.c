@@ -12,6 +12,7 @@
 
 #define LIST_MAX 512
 #define TOKEN_SIZE_MIN 256
+#define SKEW_MAX 60
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* --- keys ------------------------------------------------------------------------------ */
@@ -24,6 +25,7 @@ enum kind {
 	TYPE,
 	RULES,
 	SECONDS,
+	SKEW,
 	SIZE,
 };
 
@@ -52,12 +54,14 @@ static const struct key provider_keys[] = {
 	{ "client_id", VALUES, PROVIDER(client_ids), federation_check_identity, false, false },
 	{ "types", WORDS, PROVIDER(types), federation_check_type, false, false },
 	{ "max_lifetime", SECONDS, PROVIDER(max_lifetime), NULL, false, false },
+	{ "expiry_skew", SKEW, PROVIDER(expiry_skew), NULL, false, false },
 	{ "max_token_size", SIZE, PROVIDER(max_token_size), NULL, false, false },
 	{ "discovery_url", TEXT, PROVIDER(discovery_url), federation_check_discovery, false, false },
 	{ "jwks_uri", TEXT, PROVIDER(jwks_uri), federation_check_url, false, false },
 	{ "jwks_file", TEXT, PROVIDER(jwks_file), federation_check_file, false, false },
 	{ "ca_file", TEXT, PROVIDER(ca_file), federation_check_file, false, false },
 	{ "proxy", TEXT, PROVIDER(proxy), federation_check_proxy, false, false },
+	{ "pin", TEXT, PROVIDER(pin), federation_check_pin, false, false },
 };
 static const struct key organization_keys[] = {
 	{ "description", TEXT, ORGANIZATION(description), federation_check_text, false, false },
@@ -229,6 +233,12 @@ static void take_value(struct reading *r, const struct key *key, const struct co
 		else
 			section_fault(r, entry->line, "%s must be a duration: 30s, 5m, 1h", key->name);
 		break;
+	case SKEW:
+		if (config_seconds(entry->value, &seconds) && seconds <= SKEW_MAX)
+			*(unsigned int *)member = seconds;
+		else
+			section_fault(r, entry->line, "%s must be a duration of at most %d seconds: 0, 30s", key->name, SKEW_MAX);
+		break;
 	case SIZE:
 		take_size(r, key, entry, member);
 		break;
@@ -290,9 +300,9 @@ static void default_text(struct reading *r, char **text, const char *value)
 /* Values hold no tab. */
 static void set_source(struct reading *r, struct federation_provider *p)
 {
-	if (asprintf(&p->source, "issuer=%s\tdiscovery_url=%s\tjwks_uri=%s\tjwks_file=%s\tca_file=%s\tproxy=%s", p->issuer ? p->issuer : "",
-		    p->discovery_url ? p->discovery_url : "", p->jwks_uri ? p->jwks_uri : "", p->jwks_file ? p->jwks_file : "",
-		    p->ca_file ? p->ca_file : "", p->proxy ? p->proxy : "") < 0) {
+	if (asprintf(&p->source, "issuer=%s\tdiscovery_url=%s\tjwks_uri=%s\tjwks_file=%s\tca_file=%s\tproxy=%s\tpin=%s",
+		    p->issuer ? p->issuer : "", p->discovery_url ? p->discovery_url : "", p->jwks_uri ? p->jwks_uri : "",
+		    p->jwks_file ? p->jwks_file : "", p->ca_file ? p->ca_file : "", p->proxy ? p->proxy : "", p->pin ? p->pin : "") < 0) {
 		p->source = NULL;
 		section_fault(r, r->section->line, "%s", "out of memory");
 	}
@@ -314,6 +324,16 @@ static void check_pair(struct reading *r, const char *a, const char *value_a, co
 		section_fault(r, line_of(r->section, b), "%s and %s exclude each other", a, b);
 }
 
+/* A pin that no TLS is there to look at would guard nothing. */
+static void check_pinned(struct reading *r, const struct federation_provider *p)
+{
+	const char *key = p->jwks_uri ? "jwks_uri" : p->discovery_url ? "discovery_url" : "issuer";
+	const char *url = p->jwks_uri ? p->jwks_uri : p->discovery_url ? p->discovery_url : p->issuer;
+
+	if (p->pin && url && !p->jwks_file && strncmp(url, "https://", 8) != 0)
+		section_fault(r, line_of(r->section, "pin"), "pin is for https, and %s is not", key);
+}
+
 static void take_provider(struct reading *r, struct federation_provider *p)
 {
 	p->max_token_size = FEDERATION_TOKEN_SIZE;
@@ -325,6 +345,8 @@ static void take_provider(struct reading *r, struct federation_provider *p)
 	check_pair(r, "jwks_file", p->jwks_file, "jwks_uri", p->jwks_uri);
 	check_pair(r, "jwks_file", p->jwks_file, "discovery_url", p->discovery_url);
 	check_pair(r, "jwks_uri", p->jwks_uri, "discovery_url", p->discovery_url);
+	check_pair(r, "jwks_file", p->jwks_file, "pin", p->pin);
+	check_pinned(r, p);
 	if (p->types.count && p->rules == FEDERATION_MONGODB)
 		section_fault(
 			r, line_of(r->section, "types"), "%s", "types and rules = mongodb, which takes no typ but JWT, exclude each other");

@@ -135,3 +135,30 @@ const char *federation_check_proxy(const char *value)
 
 	return ok ? NULL : "http://HOST:PORT or https://HOST:PORT, without user or path";
 }
+
+/* One SHA-256 in base64: 43 digits, of the last of which only four bits count, and the padding. */
+static bool is_pin(const char *text, size_t length)
+{
+	static const char prefix[] = "sha256//", digits[] = "AEIMQUYcgkosw048BCDFGHJKLNOPRSTVWXZabdefhijlmnpqrtuvxyz1235679+/";
+	size_t start = strlen(prefix);
+
+	return length == start + 44 && strncmp(text, prefix, start) == 0 && strspn(text + start, digits) >= 43 &&
+	       memchr(digits, text[start + 42], 16) && text[start + 43] == '=';
+}
+
+const char *federation_check_pin(const char *value)
+{
+	static const char must[] = "sha256//BASE64 of a public key's SHA-256, several of them parted by ';'";
+
+	if (federation_check_text(value))
+		return must;
+	for (;; value++) {
+		size_t length = strcspn(value, ";");
+
+		if (!is_pin(value, length))
+			return must;
+		value += length;
+		if (!*value)
+			return NULL;
+	}
+}

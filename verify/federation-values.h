@@ -12,5 +12,6 @@ const char *federation_check_url(const char *value); /* of a key set */
 const char *federation_check_discovery(const char *value);
 const char *federation_check_issuer(const char *value);
 const char *federation_check_proxy(const char *value);
+const char *federation_check_pin(const char *value); /* as CURLOPT_PINNEDPUBLICKEY(3) takes them */
 
 #endif

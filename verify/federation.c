@@ -42,6 +42,7 @@ static void free_provider(struct federation_provider *p)
 	free(p->jwks_uri);
 	free(p->jwks_file);
 	free(p->ca_file);
+	free(p->pin);
 	free(p->proxy);
 	free(p->source);
 }

@@ -38,9 +38,11 @@ struct federation_provider {
 	struct federation_list client_ids; /* client_id, repeatable: azp or client_id of a token must be one */
 	struct federation_list types; /* of tokens; empty: what RFC 9068 section 4 and RFC 7519 section 5.1 allow */
 	unsigned int max_lifetime; /* seconds of exp - iat, 0: any */
+	unsigned int expiry_skew; /* seconds that exp may be past */
 	size_t max_token_size;
 	/* where its keys come from */
 	char *discovery_url, *jwks_uri, *jwks_file, *ca_file, *proxy;
+	char *pin; /* sha256//BASE64[;...]: of the public keys that their servers may have */
 	char *source; /* all that decides which keys are believed, as one text: a kept key set is bound to it */
 	const char *file; /* where it is configured; owned by the config */
 	unsigned int line;

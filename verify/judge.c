@@ -25,20 +25,6 @@ struct question {
 
 /* --- the log ------------------------------------------------------------------------------ */
 
-/* As a value in quotes: what comes from outside must not look like the next field. The log escapes what is not printable. */
-static const char *quote(const char *text, char out[QUOTED_MAX])
-{
-	size_t n = 0;
-
-	for (; *text && n + 3 < QUOTED_MAX; text++) {
-		if (*text == '"' || *text == '\\')
-			out[n++] = '\\';
-		out[n++] = *text;
-	}
-	out[n] = 0;
-	return out;
-}
-
 static void log_verdict(const struct conn *conn, const char *what, const struct question *q, const struct verdict *v)
 {
 	char service[QUOTED_MAX], login[QUOTED_MAX], subject[QUOTED_MAX], account[QUOTED_MAX], detail[QUOTED_MAX];
@@ -48,10 +34,11 @@ static void log_verdict(const struct conn *conn, const char *what, const struct 
 		return;
 	log_notice("%s result=%s service=\"%s\" login=\"%s\" uid=%u pid=%d identity_provider=%s subject=\"%s\" account=\"%s\" "
 		   "fingerprint=%s reason=%s%s%s%s",
-		what, v->reason == REASON_OK ? "accepted" : "refused", quote(q->service, service), quote(q->login, login), conn->peer.uid,
-		conn->peer.pid, v->provider ? v->provider->name : "", quote(v->subject, subject),
-		v->user ? quote(v->user->account, account) : "", q->fingerprint, reason_code(v->reason), *v->detail ? " detail=\"" : "",
-		quote(v->detail, detail), *v->detail ? "\"" : "");
+		what, v->reason == REASON_OK ? "accepted" : "refused", log_quote(q->service, service, sizeof(service)),
+		log_quote(q->login, login, sizeof(login)), conn->peer.uid, conn->peer.pid, v->provider ? v->provider->name : "",
+		log_quote(v->subject, subject, sizeof(subject)), v->user ? log_quote(v->user->account, account, sizeof(account)) : "",
+		q->fingerprint, reason_code(v->reason), *v->detail ? " detail=\"" : "", log_quote(v->detail, detail, sizeof(detail)),
+		*v->detail ? "\"" : "");
 }
 
 /* --- answers ------------------------------------------------------------------------------ */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verify/jwk.h"
 
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/rsa.h>
@@ -67,6 +69,24 @@ static const char *check_use(struct jwk *key, const json_t *object)
 	return alg && key->alg == JWK_ALGS ? "its alg is not one that is verified here" : NULL;
 }
 
+/* What it is, in few words. */
+static void set_kind(struct jwk *key)
+{
+	static const char *const kinds[] = { "RSA", "P-256", "P-384", "P-521", "Ed25519" };
+	BIGNUM *e = NULL;
+	int n;
+
+	if (key->type != JWK_RSA) {
+		snprintf(key->kind, sizeof(key->kind), "%s", kinds[key->type]);
+		return;
+	}
+	n = snprintf(key->kind, sizeof(key->kind), "%s-%d", kinds[key->type], EVP_PKEY_get_bits(key->key));
+	key->weak = EVP_PKEY_get_bn_param(key->key, OSSL_PKEY_PARAM_RSA_E, &e) == 1 && BN_get_word(e) < RSA_F4;
+	if (key->weak)
+		snprintf(key->kind + n, sizeof(key->kind) - (size_t)n, " e=%lu", BN_get_word(e));
+	BN_free(e);
+}
+
 static EVP_MD_CTX *prepare(EVP_PKEY *key, enum jwk_alg alg)
 {
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -86,7 +106,6 @@ fail:
 
 bool jwk_import(struct jwk *key, const json_t *object, const char **why)
 {
-	static const char *const kinds[] = { "RSA", "P-256", "P-384", "P-521", "Ed25519" };
 	const json_t *kid = json_object_get(object, "kid");
 
 	*why = check_use(key, object);
@@ -98,7 +117,7 @@ bool jwk_import(struct jwk *key, const json_t *object, const char **why)
 	*why = "its alg does not fit its kty or curve";
 	if (key->alg != JWK_ALGS && algs[key->alg].type != key->type)
 		goto fail;
-	snprintf(key->kind, sizeof(key->kind), key->type == JWK_RSA ? "%s-%d" : "%s", kinds[key->type], EVP_PKEY_get_bits(key->key));
+	set_kind(key);
 	*why = "out of memory";
 	if (kid && !(key->kid = strdup(json_string_value(kid))))
 		goto fail;

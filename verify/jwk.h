@@ -36,7 +36,8 @@ enum jwk_alg {
 
 struct jwk {
 	char *kid; /* NULL: it has none */
-	char kind[16]; /* "RSA-2048", "P-256", "Ed25519" */
+	char kind[24]; /* "RSA-2048", "P-256", "Ed25519"; with a small exponent "RSA-2048 e=3" */
+	bool weak; /* such a one: sound where nobody errs, and a forger's help where somebody does */
 	enum jwk_type type;
 	enum jwk_alg alg; /* the only one, JWK_ALGS: any that fits the type */
 	EVP_PKEY *key;

@@ -237,6 +237,11 @@ const char *jwks_kind(const struct jwks *set, size_t i)
 	return set->keys[i].kind;
 }
 
+bool jwks_weak(const struct jwks *set, size_t i)
+{
+	return set->keys[i].weak;
+}
+
 static bool holds(const struct jwks *set, const struct jwk *key)
 {
 	for (size_t i = 0; i < set->count; i++) {

@@ -33,9 +33,11 @@ struct jwks *jwks_keep(struct jwks *set);
 void jwks_free(struct jwks *set);
 
 size_t jwks_count(const struct jwks *set);
-/* The i-th key's kid ("" without one) and what it is ("RSA-2048", "P-256", "Ed25519"), for `keyfob jwks list`. */
+/* The i-th key's kid ("" without one) and what it is ("RSA-2048", "P-256", "Ed25519", "RSA-2048 e=3"), for `keyfob jwks list`. */
 const char *jwks_kid(const struct jwks *set, size_t i);
 const char *jwks_kind(const struct jwks *set, size_t i);
+/* Is it an RSA key with an exponent below 65537? It verifies, and somebody should be told. */
+bool jwks_weak(const struct jwks *set, size_t i);
 /* Do two sets hold the same keys? */
 bool jwks_same(const struct jwks *a, const struct jwks *b);
 

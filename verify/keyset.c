@@ -153,6 +153,20 @@ static void log_notes(const struct keyset *s, struct buffer *notes)
 	free(copy);
 }
 
+/* And for each that is used, but should not be what it is. */
+static void log_weak(const struct keyset *s, const struct jwks *set)
+{
+	char kid[WIRE_TEXT_MAX];
+
+	for (size_t i = 0; i < jwks_count(set); i++) {
+		if (!jwks_weak(set, i))
+			continue;
+		soften_quotes(log_escape(jwks_kid(set, i), kid, sizeof(kid)));
+		log_warning("identity_provider=%s event=key-weak kid=\"%s\" kind=\"%s\"; it is used, but its exponent should be 65537",
+			s->name, kid, jwks_kind(set, i));
+	}
+}
+
 static bool same_bytes(const struct buffer *a, const struct buffer *b)
 {
 	return a->length == b->length && (!a->length || memcmp(a->data, b->data, a->length) == 0);
@@ -178,8 +192,10 @@ static bool adopt(struct keysets *k, struct keyset *s, const void *json, size_t 
 	if (set) {
 		*changed = !s->set || !jwks_same(s->set, set);
 		/* A key that was added and is of no use changes the document alone. */
-		if (!same_bytes(&s->kept.document, &document))
+		if (!same_bytes(&s->kept.document, &document)) {
 			log_notes(s, &notes);
+			log_weak(s, set);
+		}
 		if (*changed) {
 			keyset_forget_vain(s);
 			k->epoch++;

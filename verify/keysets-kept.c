@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -360,7 +362,25 @@ void kept_sweep(int directory, bool (*wanted)(const void *arg, const char *name)
 	walk(directory, remove_unwanted, &sweep);
 }
 
+/* Who may write the directory may replace the file. */
+static bool is_safe_directory(const char *path, char *why, size_t why_size)
+{
+	char copy[PATH_MAX];
+	struct stat st;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	if (stat(dirname(copy), &st) < 0)
+		snprintf(why, why_size, "%s", strerror(errno));
+	else if ((st.st_uid != 0 && st.st_uid != geteuid()) || st.st_mode & (S_IWGRP | S_IWOTH))
+		snprintf(why, why_size, "lies in a directory that must be owned by root and not writable by group or others");
+	else
+		return true;
+	return false;
+}
+
 int kept_read_file(const char *path, struct buffer *document, char *why, size_t why_size)
 {
+	if (!is_safe_directory(path, why, why_size))
+		return -EPERM;
 	return read_own_file(AT_FDCWD, path, 0, document, JWKS_MAX, why, why_size);
 }

@@ -134,11 +134,16 @@ static void handle_refresh(struct conn *conn, struct reader *r)
 {
 	struct verifier *v = conn->verifier;
 	const struct federation_provider *p = named(conn, r);
+	bool waits = false;
 
 	if (!p)
 		return;
 	log_notice("event=refresh-asked identity_provider=%s uid=%u pid=%d", p->name, conn->peer.uid, conn->peer.pid);
-	if (!keysets_refresh(v->keysets, p, time(NULL))) {
+	/* Those of one source were revoked together. */
+	for (size_t i = 0; i < v->federation->provider_count; i++)
+		if (strcmp(v->federation->providers[i].source, p->source) == 0)
+			waits = keysets_refresh(v->keysets, &v->federation->providers[i], time(NULL)) || waits;
+	if (!waits) {
 		reply_refreshed(conn, p, 0);
 		return;
 	}
@@ -159,6 +164,26 @@ void request_fetched(struct conn *conn, const struct fetched *fetched)
 		reply_refreshed(conn, p, fetched->fresh ? 0 : fetched->error);
 }
 
+/* Others may believe the same keys for another audience: whoever lost the key lost it for them as well. */
+static int revoke_source(struct verifier *v, const struct federation_provider *p, const struct conn *conn)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < v->federation->provider_count; i++) {
+		const struct federation_provider *other = &v->federation->providers[i];
+		int error;
+
+		if (strcmp(other->source, p->source) != 0)
+			continue;
+		log_notice("event=revoke-asked identity_provider=%s uid=%u pid=%d", other->name, conn->peer.uid, conn->peer.pid);
+		error = keysets_revoke(v->keysets, other, time(NULL));
+		first = first ? first : error;
+		ask_cancel(v, other->name);
+	}
+	memory_clear(v->memory);
+	return first;
+}
+
 static void handle_revoke(struct conn *conn, struct reader *r)
 {
 	struct verifier *v = conn->verifier;
@@ -169,10 +194,7 @@ static void handle_revoke(struct conn *conn, struct reader *r)
 
 	if (!p)
 		return;
-	log_notice("event=revoke-asked identity_provider=%s uid=%u pid=%d", p->name, conn->peer.uid, conn->peer.pid);
-	error = keysets_revoke(v->keysets, p, time(NULL));
-	memory_clear(v->memory);
-	ask_cancel(v, p->name);
+	error = revoke_source(v, p, conn);
 	keysets_describe(v->keysets, p, time(NULL), &state);
 	if (error) {
 		conn_reply_error(conn, KEYFOB_EFAIL, 0,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tls-front PORT-FILE CERTIFICATE KEY TARGET: accepts TLS on a loopback port,
- * whose number it writes, and passes what it hears to TARGET, a port of plain
- * TCP on this host, and back. libs: libssl libcrypto
+ * tls-front PORT-FILE CERTIFICATE KEY TARGET [1.1|1.2]: accepts TLS on a
+ * loopback port, whose number it writes, and passes what it hears to TARGET, a
+ * port of plain TCP on this host, and back. With a version it speaks no other.
+ * libs: libssl libcrypto
  */
 #include <arpa/inet.h>
 #include <openssl/ssl.h>
@@ -42,6 +43,19 @@ static SSL_CTX *load(const char *certificate, const char *key)
 		exit(1);
 	}
 	return context;
+}
+
+/* However old it is: it is for who comes to refuse it. */
+static void speak_only(SSL_CTX *context, const char *version)
+{
+	int number = strcmp(version, "1.1") == 0 ? TLS1_1_VERSION : TLS1_2_VERSION;
+
+	SSL_CTX_set_security_level(context, 0);
+	if (SSL_CTX_set_min_proto_version(context, number) != 1 || SSL_CTX_set_max_proto_version(context, number) != 1 ||
+		SSL_CTX_set_cipher_list(context, "ALL:@SECLEVEL=0") != 1) {
+		fprintf(stderr, "TLS %s: cannot be spoken\n", version);
+		exit(1);
+	}
 }
 
 static int open_listener(const char *port_file)
@@ -126,13 +140,15 @@ int main(int argc, char **argv)
 	SSL_CTX *context;
 	int listener;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: tls-front PORT-FILE CERTIFICATE KEY TARGET\n");
+	if (argc != 5 && argc != 6) {
+		fprintf(stderr, "usage: tls-front PORT-FILE CERTIFICATE KEY TARGET [1.1|1.2]\n");
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN);
 	context = load(argv[2], argv[3]);
+	if (argc == 6)
+		speak_only(context, argv[5]);
 	listener = open_listener(argv[1]);
 	for (;;) {
 		int client = accept(listener, NULL, NULL);

@@ -55,6 +55,14 @@ fault_line "allow that is none" 'allow takes user:NAME and group:NAME, not "orde
 fault_line "token kind that is none" 'token is access or id' 'token = refresh'
 fault_line "refresh that is none" 'refresh is ahead or on-demand' 'refresh = never'
 fault_line "store that is none" 'store is keyring or socket' 'store = file'
+fault_line "file that is none" 'file is raw, or pgpass HOST:PORT:DATABASE:USER' 'file = yaml'
+fault_line "pgpass without its form" 'file = pgpass db.example: it takes HOST:PORT:DATABASE:USER' 'file = pgpass db.example'
+fault_line "pgpass with a port that is none" 'file = pgpass db.example:postgres:orders:rw: PORT is a number up to 65535, or \*' 'file = pgpass db.example:postgres:orders:rw'
+fault_line "socket that is none" 'socket takes USER:GROUP MODE' 'socket = 0660'
+fault_line "socket with a mode that is none" 'socket takes USER:GROUP MODE' "socket = $alice:$team rw-rw----"
+fault_line "socket that nobody may connect to" 'socket: mode 0440 lets nobody connect' "socket = $alice:$team 0440"
+fault_line "socket of an unknown user" 'credential atlas: socket: there is no user nobody-such' "socket = nobody-such:$team 0660"
+fault_line "socket of an unknown group" 'credential atlas: socket: there is no group nobody-such' "socket = $alice:nobody-such 0660"
 fault_line "flag that is none" 'trust_run_as is yes or no' 'trust_run_as = perhaps'
 fault_line "min_ttl that is none" 'min_ttl is a duration' 'min_ttl = -5'
 fault_line "resource given twice" 'resource is given twice' 'resource = api://other'
@@ -88,6 +96,22 @@ faulty "program as one of a group" "credential atlas runs its provider as $bob a
 [credential atlas]
 provider = callback-exec run_as=$bob -- $DIR/bin/token
 allow = group:$team
+EOF
+faulty "one line of a pgpass file from two credentials" 'keyfob.conf:8: credential orders: the line db:5432:orders:rw of a pgpass file is that of credential atlas too \(.*keyfob.conf:4\)' <<EOF
+[credential atlas]
+provider = azure
+allow = user:$alice
+file = pgpass db:5432:orders:rw
+[credential orders]
+provider = azure
+allow = user:$bob user:$alice
+file = pgpass db:5432:orders:rw
+EOF
+faulty "file that nobody would keep fresh" 'keyfob.conf:3: credential atlas: file wants refresh = ahead' <<EOF
+[credential atlas]
+provider = azure
+file = raw
+refresh = on-demand
 EOF
 faulty "no provider" 'keyfob.conf:[0-9]+: credential atlas has no provider line' <<EOF
 [credential atlas]

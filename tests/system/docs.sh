@@ -107,7 +107,8 @@ for module in $(keyfob module list --json | jq -r '.modules[].name'); do
 done
 # Examples with users that this host has.
 examples_pass() {
-	sed -E 's/user:[a-z]+/user:root/g; s/group:[a-z]+/group:root/g; s/run_as=[a-z]+/run_as=nobody/g' >"$CONFIG"
+	sed -E 's/user:[a-z]+/user:root/g; s/group:[a-z]+/group:root/g; s/run_as=[a-z]+/run_as=nobody/g
+		s/^(socket +=).*/\1 root:root 0600/' >"$CONFIG"
 	grep -q '^\[credential' "$CONFIG" && keyfobd --check --config "$CONFIG"
 }
 fenced() {

@@ -40,6 +40,12 @@ resource = api://orders
 provider = azure endpoint=$CLOUD
 identity_provider = emulator
 allow = user:$ORDERS
+[credential kept]
+resource = api://orders
+provider = azure endpoint=$CLOUD
+allow = user:$ORDERS
+file = raw
+socket = $ORDERS:$ORDERS 0600
 [credential elsewhere]
 resource = api://elsewhere
 provider = azure endpoint=$CLOUD
@@ -122,6 +128,14 @@ end_pools() {
 	done
 	POOLS="" POOL_NAMES=""
 }
+# The file that each program reads holds the token that stands.
+files_are_current() {
+	local name path
+	for name in $POOL_NAMES; do
+		path=$(tr '\0' '\n' <"/proc/$(pgrep -P "$(head -n 1 "$DIR/out/$name")")/environ" | sed -n 's/^AZURE_FEDERATED_TOKEN_FILE=//p')
+		keyfob get atlas | cmp -s - "$path" || return 1
+	done
+}
 # operations_since COUNT NUMBER: so many more were done than by then
 operations_since() {
 	[ "$(counter commands)" -ge $(($1 + $2)) ]
@@ -168,13 +182,13 @@ end_pools "391"
 # --- a token that ends under a pool -----------------------------------------------------------------
 
 rotate
-fault 'path=imds&lifetime=10'
+fault 'path=imds&lifetime=12'
 keyfob drop atlas
 pool short mongodb mongodb6
 expired=$(counter expired)
-sleep 24
-check "tokens of 10 seconds: sessions ended" [ "$(counter expired)" -ge $((expired + 4)) ]
-end_pools "tokens of 10 seconds"
+sleep 28
+check "tokens of 12 seconds: sessions ended" [ "$(counter expired)" -ge $((expired + 4)) ]
+end_pools "tokens of 12 seconds"
 no_faults
 rotate
 keyfob drop atlas
@@ -215,7 +229,7 @@ is_new() {
 	[ "$(kid)" != "$old" ]
 }
 check "a token by a new signing key" until_true 10 is_new
-sleep 1.5
+check "is soon where the drivers read it" until_true 10 files_are_current
 expire
 commands=$(counter commands)
 check "operations go on with it" until_true 10 operations_since "$commands" 40
@@ -233,11 +247,28 @@ exits "jwks revoke" 0 keyfob jwks revoke emulator
 until_true 10 sh -c "keyfob jwks list emulator --json | jq -e '.key_sets[0].state == \"good\"'"
 check_not "the token that is out is worth nothing now" sh -c "keyfob get atlas | keyfob verify --service=mongodb --login=$SUBJECT -"
 exits "keyfob drop" 0 keyfob drop atlas
-sleep 1.5
+check "the drivers' files follow" until_true 10 files_are_current
 commands=$(counter commands)
 expire
 check "operations go on" until_true 10 operations_since "$commands" 40
 end_pools "rotation, revoke and drop"
+
+# --- what the broker keeps: a file, and a socket ------------------------------------------------------------------
+
+KEPT=$DIR/run/token/$ORDERS/kept DOOR=$DIR/run/credential/kept.sock
+check "the broker keeps a file" until_true 10 test -s "$KEPT"
+keyfob drop kept
+until_true 10 sh -c "keyfob get kept | cmp - '$KEPT'"
+before=$(requests imds)
+for driver in mongodb mongodb6; do
+	is "$driver, by variables in the environment alone" \
+		"$(as "$ORDERS" env "AZURE_FEDERATED_TOKEN_FILE=$KEPT" "AWS_WEB_IDENTITY_TOKEN_FILE=$KEPT" "$NODE" "$DIR/js/client.js" $driver "$URI" once 3 20 2>&1)" \
+		'{"done":60,"failed":0,"errors":{}}'
+	is "$driver, by keyfob run, which steps aside" "$(client kept $driver once 3 20 2>&1)" '{"done":60,"failed":0,"errors":{}}'
+	is "$driver, a callback by the credential's socket" "$(by_callback $driver once 3 20 socket "$DOOR" 2>&1)" \
+		'{"done":60,"failed":0,"errors":{}}'
+done
+is "without a fetch" "$(($(requests imds) - before))" 0
 
 # --- callbacks ----------------------------------------------------------------------------------------------------
 
@@ -307,6 +338,12 @@ exits "a user who may not have it" 125 as "$STRANGER" keyfob run --mongodb=atlas
 like "is told so" "$ERR" '^keyfob: atlas: .*not allowed'
 check "the log says so" logged "credential=atlas uid=$(id -u "$STRANGER") .*event=denied"
 exits "and explain" 4 keyfob explain atlas --as "$STRANGER"
+stranger() {
+	as "$STRANGER" env "AZURE_FEDERATED_TOKEN_FILE=$KEPT" "AWS_WEB_IDENTITY_TOKEN_FILE=$KEPT" "$NODE" "$DIR/js/client.js" mongodb "$@" 2>&1
+}
+like "the file of another user: an error" "$(stranger "$URI" once 1 1)" '^\{"done":0,"failed":1,"errors":\{"EACCES: EACCES: permission denied'
+like "the socket of another user: an error" "$(stranger "$BARE" once 1 1 socket "$DOOR")" '^\{"done":0,"failed":1,"errors":\{"EACCES: connect EACCES'
+exits "explain names the cause" 4 keyfob explain kept --as "$STRANGER"
 
 is "no part of a token stands in the logs" "$(cat "$LOG" "$DIR/out/mongo.log" "$DIR/out/emulator.log" | grep -cE 'eyJ[A-Za-z0-9_-]{10}')" 0
 finish

@@ -24,6 +24,11 @@ allow = user:$ORDERS
 resource = https://reports.example
 provider = gcp endpoint=$CLOUD
 allow = user:$ORDERS
+[credential kept]
+resource = api://kept
+provider = azure endpoint=$CLOUD
+allow = user:$ORDERS
+file = raw
 [credential corp]
 provider = callback-exec run_as=$ORDERS -- $DIR/corp
 allow = user:$ORDERS
@@ -76,7 +81,7 @@ is "as libpq and others want it" "$OUT" "-r-------- $ORDERS regular file"
 check_not "nobody writes to it" run --file=atlas -- sh -c 'chmod 0600 "$KEYFOB_TOKEN_FILE" && echo other >"$KEYFOB_TOKEN_FILE"'
 exits "a grandchild without the descriptors reads it, too" 0 run --file=atlas -- sh -c 'setsid -w cat "$KEYFOB_TOKEN_FILE"'
 is "the same bytes" "$OUT" "$(current atlas)"
-in_background --file=atlas -- sh -c 'echo "$KEYFOB_TOKEN_FILE"; read -r line; sleep 60'
+in_background --file=atlas -- sh -c 'echo "$KEYFOB_TOKEN_FILE"; exec sleep 60'
 until_true 5 sh -c "[ \$(wc -l <'$DIR/out/background') = 2 ]"
 path=$(tail -n 1 "$DIR/out/background")
 check "root could, of course" test -r "$path"
@@ -116,26 +121,34 @@ is "but those that it had before" "$(wc -l <<<"$OUT")" "$(as "$ORDERS" ls /proc/
 
 # --- what is kept by the broker -----------------------------------------------------------------
 
-# A file beside the socket, as the broker writes it for a credential with "file = raw".
-mkdir -m 0755 -p "$DIR/run/token" && install -d -m 0700 -o "$ORDERS" "$DIR/run/token/$ORDERS"
-kept=$DIR/run/token/$ORDERS/reports
-current reports >"$kept" && chown "$ORDERS" "$kept" && chmod 0400 "$kept"
+kept=$DIR/run/token/$ORDERS/kept
+until_true 10 test -s "$kept" || fail "the broker keeps a file"
 # shellcheck disable=SC2016
 show='echo "$KEYFOB_TOKEN_FILE"; cat /proc/$PPID/comm'
-exits "the broker's own file" 0 run --file=reports -- sh -c "$show"
+exits "the broker's own file" 0 run --file=kept -- sh -c "$show"
 like "is used where it is" "$OUT" "^$kept\$"
 unlike "and keyfob has become the command" "$OUT" '^keyfob$'
-printf old >"$kept"
-exits "one that is not current" 0 run --file=reports -- sh -c "$show"
-like "is not" "$OUT" '^/proc/'
-like "then keyfob stays" "$OUT" '^keyfob$'
-current reports >"$kept" && chmod 0444 "$kept"
-exits "one that others can read" 0 run --file=reports -- sh -c "$show"
-like "is not, either" "$OUT" '^/proc/'
-chmod 0400 "$kept" && mv "$kept" "$kept.there" && ln -s "$kept.there" "$kept"
-exits "nor a link" 0 run --file=reports -- sh -c "$show"
-like "whatever it leads to" "$OUT" '^/proc/'
-rm -r "$DIR/run/token"
+exits "beside one in memory" 0 run --file=kept:ONE --file=atlas:TWO -- sh -c 'echo "$ONE"; cmp "$TWO" "$ONE"; cat "$ONE" >/dev/null'
+like "it is used, too" "$OUT" "^$kept\$"
+# The directory is the user's own to spoil.
+not_used() {
+	exits "one that $1" 0 run --file=kept -- sh -c "$show"
+	like "is not used" "$OUT" '^/proc/'
+	like "then keyfob stays" "$OUT" '^keyfob$'
+}
+cp -p "$kept" "$kept.good"
+printf old >"$kept.new" && chown "$ORDERS" "$kept.new" && chmod 0400 "$kept.new" && mv "$kept.new" "$kept"
+not_used "is not current"
+cp -p "$kept.good" "$kept.new" && chmod 0444 "$kept.new" && mv "$kept.new" "$kept"
+not_used "others can read"
+cp -p "$kept.good" "$kept.new" && chown "$STRANGER" "$kept.new" && mv "$kept.new" "$kept"
+not_used "is another's"
+ln -sf "$kept.good" "$kept"
+not_used "is a link"
+rm "$kept" && mkfifo -m 0600 "$kept" && chown "$ORDERS" "$kept"
+not_used "is no file"
+rm "$kept"
+not_used "is missing"
 
 # --- kept current ----------------------------------------------------------------------------------
 

@@ -445,11 +445,13 @@ refused "what is from before the revoke, after a restart" REVOKED "$OLD" postgre
 
 exits "revoke of a file's keys" 0 "$ASK" revoke minted
 refused "of a file that was revoked" REVOKED "$GOOD"
+like "and another one's keys of that file with it" "$(keyset grouped)" '^grouped revoked epoch=1 '
 sleep 1
 EXPECTED=8 TOLD='no keys to judge by right now' refused "of a file that was revoked, a new one" KEYS_REVOKED "$(minted)"
 exits "refresh of a file's keys" 0 "$ASK" refresh minted
 GOOD=$(minted)
 accepted "of the file, read again" "orders_rw minted alice" "$GOOD"
+accepted "for the other one, too" "readers grouped alice" "$(token https://minted.example grouped)" postgresql readers
 
 # --- the others go away --------------------------------------------------------------------------------------------
 

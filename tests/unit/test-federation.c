@@ -58,6 +58,8 @@ static void refuse(const char *text, const char *wanted)
 #define ENTRA "[identity-provider entra]\nissuer = https://login.microsoftonline.com/tid/v2.0\naudience = aud1\nauthorization_type = user\n"
 #define DEX "[identity-provider dex]\nissuer = https://dex.example/\naudience = aud2\nauthorization_type = group\n"
 
+#define PIN "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+
 /* --- what is good --------------------------------------------------------------------- */
 
 static void test_whole(void **state)
@@ -75,7 +77,7 @@ static void test_whole(void **state)
 	     "[identity-provider entra]\ndescription = production\nissuer = https://login.microsoftonline.com/tid/v2.0\n"
 	     "audience = 0d5c\nauthorization_type = user\nuser_claim = oid\ngroups_claim = roles\nrules = mongodb\nclient_id = c 1\n"
 	     "client_id = c2\nmax_lifetime = 1h\nmax_token_size = 65536\ndiscovery_url = http://127.0.0.1:8080/d?appid=1\nca_file = /ca\n"
-	     "proxy = http://proxy:3128\n" DEX "types = JWT at+jwt\ntypes = x/y\n"
+	     "proxy = http://proxy:3128\nexpiry_skew = 1m\n" DEX "pin = " PIN ";" PIN "\ntypes = JWT at+jwt\ntypes = x/y\n"
 	     "[service postgresql]\ndescription = the database\nallow = user:root user:daemon\n");
 	assert_int_equal(f.provider_count, 2);
 	p = federation_provider(&f, "entra");
@@ -89,6 +91,8 @@ static void test_whole(void **state)
 	assert_int_equal(p->client_ids.count, 2);
 	assert_string_equal(p->client_ids.names[0], "c 1");
 	assert_int_equal(p->max_lifetime, 3600);
+	assert_int_equal(p->expiry_skew, 60);
+	assert_null(p->pin);
 	assert_int_equal(p->max_token_size, 65536);
 	assert_int_equal(p->line, 19);
 	assert_string_equal(p->file, config_file);
@@ -99,6 +103,8 @@ static void test_whole(void **state)
 	assert_string_equal(p->groups_claim, "groups");
 	assert_int_equal(p->rules, FEDERATION_KEYFOB);
 	assert_int_equal(p->max_lifetime, 0);
+	assert_int_equal(p->expiry_skew, 0);
+	assert_string_equal(p->pin, PIN ";" PIN);
 	assert_int_equal(p->max_token_size, FEDERATION_TOKEN_SIZE);
 	assert_int_equal(p->types.count, 3);
 	assert_string_equal(p->types.names[2], "x/y");
@@ -196,9 +202,10 @@ static void test_issuer(void **state)
 /* Which keys are believed hangs on these; a word for people or an audience does not change them. */
 static void test_source(void **state)
 {
-	static const char *const same[] = { "description = d\n", "max_lifetime = 1h\n", "client_id = c\n", "types = JWT\n" };
+	static const char *const same[] = { "description = d\n", "max_lifetime = 1h\n", "client_id = c\n", "types = JWT\n",
+		"expiry_skew = 30s\n" };
 	static const char *const other[] = { "discovery_url = https://a\n", "jwks_uri = https://a\n", "jwks_file = /a\n", "ca_file = /a\n",
-		"proxy = https://a\n" };
+		"proxy = https://a\n", "pin = " PIN "\n" };
 	char text[512], *first;
 
 	(void)state;
@@ -262,11 +269,12 @@ static void test_missing(void **state)
 static void test_unknown(void **state)
 {
 	(void)state;
-	refuse(ENTRA "audiense = x\n", "keyfob.conf:5: identity-provider entra: there is no key audiense (there is: description, issuer, "
-				       "audience, authorization_type, "
-				       "user_claim, groups_claim, rules, client_id, types, max_lifetime, max_token_size, discovery_url, "
-				       "jwks_uri, jwks_file, ca_file, "
-				       "proxy)\n");
+	refuse(ENTRA "audiense = x\n",
+		"keyfob.conf:5: identity-provider entra: there is no key audiense (there is: description, issuer, "
+		"audience, authorization_type, "
+		"user_claim, groups_claim, rules, client_id, types, max_lifetime, expiry_skew, max_token_size, discovery_url, "
+		"jwks_uri, jwks_file, ca_file, "
+		"proxy, pin)\n");
 	refuse("[organization a]\nprojects = x\n",
 		"keyfob.conf:2: organization a: there is no key projects (there is: description, services, identity_providers)\n");
 	refuse("[service a]\nallowed = x\n", "keyfob.conf:2: service a: there is no key allowed (there is: description, allow)\n");
@@ -282,6 +290,7 @@ static void test_unknown(void **state)
 #define NAME "a name: 1 to 64 letters, digits, '.', '_' and '-', not beginning with '.' or '-'"
 #define URL "https://HOST[:PORT][/PATH] without user or fragment (http:// only to 127.0.0.1, [::1] or localhost)"
 #define TENANT "the tenant's own: put the directory (tenant) ID in place of common, organizations, consumers or {tenantid}"
+#define PINS "sha256//BASE64 of a public key's SHA-256, several of them parted by ';'"
 #define IDENTITY "a text of 1 to 255 bytes without control characters"
 
 static void test_names(void **state)
@@ -317,6 +326,12 @@ static const struct {
 	{ "types = JWT a;b", "must be a list of types such as JWT or at+jwt, parted by blanks, not \"a;b\"" },
 	{ "max_lifetime = 0", "must be a duration: 30s, 5m, 1h" },
 	{ "max_lifetime = 1 hour", "must be a duration: 30s, 5m, 1h" },
+	{ "expiry_skew = 0", "" },
+	{ "expiry_skew = 60", "" },
+	{ "expiry_skew = 61s", "must be a duration of at most 60 seconds: 0, 30s" },
+	{ "expiry_skew = 2m", "must be a duration of at most 60 seconds: 0, 30s" },
+	{ "expiry_skew = -1", "must be a duration of at most 60 seconds: 0, 30s" },
+	{ "expiry_skew =", "must be a duration of at most 60 seconds: 0, 30s" },
 	{ "max_token_size = 255", "must be a number of bytes, 256 to 65536" },
 	{ "max_token_size = 256", "" },
 	{ "max_token_size = 65537", "must be a number of bytes, 256 to 65536" },
@@ -329,6 +344,19 @@ static const struct {
 	{ "proxy = http://me:secret@proxy:3128", "must be http://HOST:PORT or https://HOST:PORT, without user or path" },
 	{ "proxy = http://proxy/x", "must be http://HOST:PORT or https://HOST:PORT, without user or path" },
 	{ "proxy = http://proxy:3128/", "" },
+	{ "pin = " PIN, "" },
+	{ "pin = " PIN ";" PIN, "" },
+	{ "pin =", "must be " PINS },
+	{ "pin = 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "must be " PINS },
+	{ "pin = sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU", "must be " PINS },
+	{ "pin = sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFV=", "must be " PINS },
+	{ "pin = sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuF==", "must be " PINS },
+	{ "pin = sha256//47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU=", "must be " PINS },
+	{ "pin = sha256//4DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=", "must be " PINS },
+	{ "pin = " PIN ";", "must be " PINS },
+	{ "pin = " PIN ";;" PIN, "must be " PINS },
+	{ "pin = " PIN "; " PIN, "must be " PINS },
+	{ "pin = /etc/keyfob/key.pem", "must be " PINS },
 	{ "jwks_uri = https://www.googleapis.com/oauth2/v3/certs", "" },
 	{ "jwks_uri = https://keys.example:8443/k?p=b2c_1", "" },
 	{ "jwks_uri = https://login.microsoftonline.com/common/discovery/v2.0/keys", "" },
@@ -431,6 +459,13 @@ static void test_together(void **state)
 		"keyfob.conf:5: identity-provider entra: jwks_file and discovery_url exclude each other\n");
 	refuse(ENTRA "jwks_uri = https://a\ndiscovery_url = https://a\n",
 		"keyfob.conf:6: identity-provider entra: jwks_uri and discovery_url exclude each other\n");
+	refuse(ENTRA "pin = " PIN "\njwks_file = /a\n", "keyfob.conf:5: identity-provider entra: jwks_file and pin exclude each other\n");
+	refuse(ENTRA "pin = " PIN "\njwks_uri = http://localhost/\n",
+		"keyfob.conf:5: identity-provider entra: pin is for https, and jwks_uri is not\n");
+	refuse(ENTRA "discovery_url = http://localhost/\npin = " PIN "\n",
+		"keyfob.conf:6: identity-provider entra: pin is for https, and discovery_url is not\n");
+	refuse("[identity-provider here]\nissuer = http://127.0.0.1\naudience = a\nauthorization_type = user\npin = " PIN "\n",
+		"keyfob.conf:5: identity-provider here: pin is for https, and issuer is not\n");
 	refuse(ENTRA "rules = mongodb\ntypes = JWT\n",
 		"keyfob.conf:6: identity-provider entra: types and rules = mongodb, which takes no typ but JWT, exclude each other\n");
 	refuse(ENTRA DEX "[identity-provider again]\naudience = aud1\nissuer = https://login.microsoftonline.com/tid/v2.0\n"

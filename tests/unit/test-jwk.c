@@ -118,6 +118,31 @@ static void test_rsa_sizes(void **state)
 	}
 }
 
+/* A small exponent is told, and no other. */
+static void test_weak(const BIGNUM *n)
+{
+	static const struct {
+		const char *e, *kind;
+	} cases[] = { { "3", "RSA-2048 e=3" }, { "FFFF", "RSA-2048 e=65535" }, { "10001", "RSA-2048" },
+		{ "FFFFFFFFFFFFFFFF", "RSA-2048" } };
+	BIGNUM *e = NULL;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *jwk;
+		struct jwks *set;
+
+		assert_true(BN_hex2bn(&e, cases[i].e) > 0);
+		jwk = rsa_jwk(n, e, 0);
+		set = jwks_import_key(jwk, strlen(jwk), why, sizeof(why));
+		assert_non_null(set);
+		assert_string_equal(jwks_kind(set, 0), cases[i].kind);
+		assert_int_equal(jwks_weak(set, 0), i < 2);
+		jwks_free(set);
+		free(jwk);
+	}
+	BN_free(e);
+}
+
 static void test_rsa_numbers(void **state)
 {
 	static const struct {
@@ -137,6 +162,7 @@ static void test_rsa_numbers(void **state)
 	}
 	taken(rsa_jwk(n, NULL, 1));
 	taken(rsa_jwk(n, NULL, 4));
+	test_weak(n);
 	skipped(rsa_jwk(n, NULL, 2000), "too long");
 	BN_clear_bit(n, 0);
 	skipped(rsa_jwk(n, NULL, 0), "even");

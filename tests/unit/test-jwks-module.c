@@ -124,6 +124,27 @@ static void test_wrong_answers(void **state)
 	check("\"v1\"", "404 Not Found", "", "", KEYFOB_CLASS_CONFIG, "404");
 }
 
+/* Where no TLS is, nobody could look whose key it is: nobody is asked. */
+static void test_pin_without_tls(void **state)
+{
+	const char *reply = answer(0, "200 OK", "", KEYS);
+	struct server s;
+	struct call c;
+
+	(void)state;
+	call_init(&c, KEYFOB_KIND_DOCUMENT, "");
+	call_set(&c, "pin", "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+	server_start(&s, reply, strlen(reply));
+	snprintf(c.endpoint, sizeof(c.endpoint), "http://127.0.0.1:%d/keys", s.port);
+	call_set(&c, "jwks_uri", c.endpoint);
+	call_obtain(&c);
+	server_stop(&s);
+	assert_int_equal(c.reply.class, KEYFOB_CLASS_CONFIG);
+	assert_non_null(strstr(c.reply.text, "pin= is for https"));
+	assert_int_equal(atomic_load(&s.contacts), 0);
+	call_free(&c);
+}
+
 static void test_sizes(void **state)
 {
 	char *reply = malloc(TOO_LARGE + 200);
@@ -352,6 +373,7 @@ int main(void)
 		cmocka_unit_test(test_set),
 		cmocka_unit_test(test_not_modified),
 		cmocka_unit_test(test_wrong_answers),
+		cmocka_unit_test(test_pin_without_tls),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_discovery),

@@ -203,6 +203,24 @@ static void test_foreign_key_file(void **state)
 	}
 }
 
+static void test_key_file_of_anybody(void **state)
+{
+	char path[200];
+	struct stat st;
+
+	(void)state;
+	use_file(path);
+	assert_int_equal(stat(top_dir, &st), 0);
+	assert_int_equal(chmod(top_dir, 0777), 0);
+	write_file(path, keys("1"), strlen(keys("1")));
+	assert_false(keysets_refresh(k, entra, now));
+	assert_non_null(strstr(describe(entra).error, "lies in a directory"));
+	assert_string_equal(judge_by(entra), "0");
+	assert_int_equal(chmod(top_dir, st.st_mode & 07777), 0);
+	assert_false(keysets_refresh(k, entra, now));
+	assert_string_equal(judge_by(entra), "1");
+}
+
 /* --- the directory ------------------------------------------------------------------------------------ */
 
 static void refuse_directory(const char *path, const char *wanted)

@@ -13,6 +13,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/rsa.h>
+
 #include "tests/unit/keysets-fixture.h"
 
 /* --- fetching --------------------------------------------------------------------------- */
@@ -183,6 +187,45 @@ static void test_no_kid(void **state)
 	assert_true(answer(begin(entra), body));
 	now += 60;
 	assert_false(keysets_unknown_kid(k, entra, "", now));
+}
+
+/* An RSA JWK with the exponent 3 and a kid that wants to be a field of the log. */
+static void weak_key(char *out, size_t size)
+{
+	EVP_PKEY *key = EVP_RSA_gen(2048);
+	unsigned char bytes[256];
+	BIGNUM *n = NULL;
+	char text[400];
+
+	assert_int_equal(EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_N, &n), 1);
+	assert_int_equal(BN_bn2binpad(n, bytes, sizeof(bytes)), sizeof(bytes));
+	EVP_EncodeBlock((unsigned char *)text, bytes, sizeof(bytes));
+	for (char *at = text; *at; at++)
+		*at = *at == '+' ? '-' : *at == '/' ? '_' : *at == '=' ? 0 : *at;
+	snprintf(out, size, "{\"kty\":\"RSA\",\"e\":\"Aw\",\"kid\":\"w\\\" event=forged\",\"n\":\"%s\"}", text);
+	BN_free(n);
+	EVP_PKEY_free(key);
+}
+
+static void test_weak_key(void **state)
+{
+	static const char line[] = "event=key-weak kid=\"w' event=forged\" kind=\"RSA-2048 e=3\"";
+	char body[1024], key[600];
+
+	(void)state;
+	weak_key(key, sizeof(key));
+	assert_true(answer(begin(entra), keys("3")));
+	assert_false(was_logged("event=key-weak"));
+	snprintf(body, sizeof(body), "{\"keys\":[%s,%s]}", key, jwk[3]);
+	assert_true(answer(begin(entra), body));
+	assert_true(was_logged(line));
+	assert_string_equal(judge_by(entra), "\"3");
+	/* Once for each document. */
+	assert_true(answer(begin(entra), body));
+	assert_false(was_logged("event=key-weak"));
+	snprintf(body, sizeof(body), "{\"keys\":[%s]}", key);
+	assert_true(answer(begin(entra), body));
+	assert_true(was_logged(line));
 }
 
 static void test_bad_key_among_good(void **state)
@@ -610,6 +653,7 @@ int main(void)
 		keysets_test(test_life),
 		keysets_test(test_not_modified),
 		keysets_test(test_never_replaced),
+		keysets_test(test_weak_key),
 		keysets_test(test_bad_key_among_good),
 		keysets_test(test_no_kid),
 		keysets_test(test_back_off),
