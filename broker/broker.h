@@ -247,6 +247,7 @@ bool request_may_have(const struct conn *conn, const struct credential *c);
 bool request_may_log_denial(const struct conn *conn);
 
 /* repeats.c: clients that ask again */
+void repeat_handed(const struct conn *conn, const struct credential *c);
 /* A process that is handed a token and soon asks again was perhaps refused with it. True: fetch another one first. */
 bool repeat_hints_refusal(const struct conn *conn, struct credential *c);
 

@@ -28,6 +28,7 @@
 
 #define TOKENS "token"
 #define SOCKETS "credential"
+#define PART 16384 /* bytes that are read at a time */
 #define SOCKET_MS 3000 /* to make one; nobody can make that slow */
 
 /* What a user's directory shall hold, as it came: u32 count, (string name, string content). */
@@ -319,10 +320,10 @@ static bool read_set(int fd, struct set *set)
 	uint8_t *to;
 	ssize_t got;
 
-	buffer_init(&set->bytes, LAUNCHER_FILES_MAX);
+	buffer_init(&set->bytes, LAUNCHER_FILES_MAX + PART);
 	do {
-		to = buffer_reserve(&set->bytes, 16384);
-		got = to ? read(fd, to, 16384) : -1;
+		to = buffer_reserve(&set->bytes, PART);
+		got = to ? read(fd, to, PART) : -1;
 		set->bytes.length += got > 0 ? (size_t)got : 0;
 	} while (got > 0);
 	reader_init(&r, set->bytes.data, set->bytes.length);

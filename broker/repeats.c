@@ -23,8 +23,8 @@ struct client {
 	pid_t pid;
 	uid_t uid;
 	char credential[WIRE_NAME_MAX + 1];
-	char token[9]; /* the fingerprint of what it was handed first */
-	int64_t first, last; /* ms since the epoch */
+	char token[9]; /* the fingerprint of what it was handed */
+	int64_t first, last; /* ms since the epoch: when it was handed that, and the last word of it */
 	bool counted; /* it has had its hint */
 };
 
@@ -32,38 +32,53 @@ static struct client clients[CLIENTS];
 
 static struct client *find(const struct conn *conn, const char *credential)
 {
-	struct client *oldest = &clients[0];
-
 	for (size_t i = 0; i < CLIENTS; i++) {
 		struct client *client = &clients[i];
 
 		if (client->last && client->pid == conn->peer.pid && client->uid == conn->peer.uid &&
 			strcmp(client->credential, credential) == 0)
 			return client;
-		if (client->last < oldest->last)
-			oldest = client;
 	}
-	memset(oldest, 0, sizeof(*oldest));
-	oldest->pid = conn->peer.pid;
-	oldest->uid = conn->peer.uid;
-	strcpy(oldest->credential, credential);
-	return oldest;
+	return NULL;
+}
+
+static bool is_quiet(const struct client *client, int64_t now)
+{
+	return now - client->last > QUIET_MS || now < client->last;
+}
+
+void repeat_handed(const struct conn *conn, const struct credential *c)
+{
+	struct client *client = find(conn, c->name);
+	int64_t now = now_ms();
+
+	if (conn->peer.pid <= 0)
+		return;
+	if (!client) {
+		client = &clients[0];
+		for (size_t i = 1; i < CLIENTS; i++)
+			if (clients[i].last < client->last)
+				client = &clients[i];
+		*client = (struct client){ .pid = conn->peer.pid, .uid = conn->peer.uid };
+		strcpy(client->credential, c->name);
+	}
+	if (is_quiet(client, now))
+		client->counted = false;
+	if (is_quiet(client, now) || strcmp(client->token, c->record.fingerprint) != 0) {
+		client->first = now;
+		memcpy(client->token, c->record.fingerprint, sizeof(client->token));
+	}
+	client->last = now;
 }
 
 bool repeat_hints_refusal(const struct conn *conn, struct credential *c)
 {
-	struct client *client;
+	struct client *client = find(conn, c->name);
 	int64_t now = now_ms();
 
-	/* A process outside this pid namespace has no number here, and all of them would look like one. */
-	if (conn->peer.pid <= 0)
+	/* Processes outside this pid namespace have no number here, and all of them would look like one. */
+	if (conn->peer.pid <= 0 || !client || is_quiet(client, now))
 		return false;
-	client = find(conn, c->name);
-	if (now - client->last > QUIET_MS || now < client->last) {
-		client->first = now;
-		client->counted = false;
-		memcpy(client->token, c->record.fingerprint, sizeof(client->token));
-	}
 	client->last = now;
 	if (client->counted || now - client->first < BURST_MS || now - client->first > SOON_MS ||
 		strcmp(client->token, c->record.fingerprint) != 0)

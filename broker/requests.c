@@ -9,7 +9,7 @@
 #include "common/log.h"
 
 #define LOOKUP_MS 3000
-#define FILES_MS 2000 /* that a drop waits for token files */
+#define FILES_MS 2000 /* that an answer waits for token files to be removed */
 #define TRY_MS 130000 /* longer than any attempt may take */
 #define DENIALS_LOGGED 10 /* a minute and a user */
 #define LINES_MAX 32768 /* of the exchange shown by `try` */
@@ -85,6 +85,15 @@ void request_reply_empty(struct conn *conn)
 	conn_reply_end(conn, &b);
 }
 
+/* What is to go from token files is gone before this is answered, unless a user holds that up. */
+static void reply_when_written(struct conn *conn)
+{
+	if (files_are_busy(conn->broker))
+		conn_wait(conn, CONN_FILES, FILES_MS);
+	else
+		request_reply_empty(conn);
+}
+
 static void handle_drop(struct conn *conn, struct reader *r)
 {
 	struct credential *c = named(conn, r, true);
@@ -94,11 +103,7 @@ static void handle_drop(struct conn *conn, struct reader *r)
 	credential_drop(c, "root asked");
 	c->forced = true;
 	schedule_arm(conn->broker);
-	/* What stood in token files is gone as well before this is answered, unless a user holds that up. */
-	if (files_are_busy(conn->broker))
-		conn_wait(conn, CONN_FILES, FILES_MS);
-	else
-		request_reply_empty(conn);
+	reply_when_written(conn);
 }
 
 static void handle_reject(struct conn *conn, struct reader *r)
@@ -130,7 +135,7 @@ static void handle_reject(struct conn *conn, struct reader *r)
 		schedule_arm(conn->broker);
 	}
 	buffer_free(&current);
-	request_reply_empty(conn);
+	reply_when_written(conn);
 }
 
 static void handle_status(struct conn *conn, struct reader *r)
@@ -170,7 +175,7 @@ static void handle_reload(struct conn *conn, struct reader *r)
 	}
 	buffer_init(&errors, 65536);
 	if (broker_reload(conn->broker, &errors)) {
-		request_reply_empty(conn);
+		reply_when_written(conn);
 	} else {
 		first = buffer_cstring(&errors);
 		snprintf(text, sizeof(text), "%.*s", first ? (int)strcspn(first, "\n") : 0, first ? first : "");

@@ -23,12 +23,12 @@ static struct {
 
 static int64_t next_due(const struct broker *b)
 {
-	int64_t due = schedule.relink_at;
+	int64_t due = schedule.relink_at, files_at = files_due(b);
 
 	if (schedule.groups_at < due && readers_need_check(b))
 		due = schedule.groups_at;
-	if (files_due(b) < due)
-		due = files_due(b);
+	if (files_at < due)
+		due = files_at;
 	for (size_t i = 0; i < b->count; i++) {
 		int64_t at = credential_due(b->credentials[i]);
 

@@ -103,13 +103,14 @@ void conn_reply_end(struct conn *conn, struct buffer *b)
 /* On a credential's own socket there are no frames: the token, or nothing. */
 static void end_door(struct conn *conn, const struct buffer *token, const char *error)
 {
+	char text[WIRE_TEXT_MAX + 256];
 	ssize_t sent = token ? send(conn->fd, token->data, token->length, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
 
 	if (token && sent != (ssize_t)token->length)
 		error = sent < 0 ? strerror(errno) : "the socket buffers of this host are too small for a token";
 	if (error && request_may_log_denial(conn))
 		log_warning("credential=%s uid=%u pid=%d event=no-token-by-socket error=\"%s\"", conn->door->name, conn->peer.uid,
-			conn->peer.pid, error);
+			conn->peer.pid, log_quote(error, text, sizeof(text)));
 	conn_close(conn);
 }
 
@@ -147,6 +148,8 @@ void conn_reply_token(struct conn *conn, struct credential *c)
 		conn_reply_error(conn, KEYFOB_EAGAIN, 1, "the token was dropped a moment ago");
 		return;
 	}
+	if (!conn->without_token)
+		repeat_handed(conn, c);
 	if (conn->door) {
 		end_door(conn, &token, NULL);
 		buffer_free(&token);

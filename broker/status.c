@@ -10,7 +10,7 @@
 
 static void put_readers(struct buffer *b, const struct credential *c, bool all)
 {
-	char name[80];
+	char name[80], path[WIRE_TEXT_MAX];
 	uint32_t count = 0;
 	struct buffer list;
 
@@ -35,6 +35,12 @@ static void put_readers(struct buffer *b, const struct credential *c, bool all)
 		snprintf(name, sizeof(name), "@%.60s", c->policy->rules[i].name);
 		buffer_put_text(&list, name);
 		buffer_put_u8(&list, WIRE_READER_NONE);
+		count++;
+	}
+	if (all && c->policy->socket.user && count < READERS_TOLD) {
+		snprintf(path, sizeof(path), "%.900s/credential/%s.sock", c->broker->run_dir, c->name);
+		buffer_put_text(&list, path);
+		buffer_put_u8(&list, c->socket_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE);
 		count++;
 	}
 	buffer_put_u32(b, list.failed ? 0 : count);

@@ -119,13 +119,19 @@ static void put_change(const struct admin *a, const struct admin_change *c, bool
 	buffer_put(b, "\n", 1);
 }
 
-int admin_done(const struct admin *a, const struct admin_change *c, struct buffer *b, const struct buffer *text)
+/* The text, or in its place JSON. */
+static int tell(const struct admin *a, const struct admin_change *c, bool done, struct buffer *b)
 {
-	if (cli_value(a->cli, "json"))
-		put_change(a, c, true, b);
-	else
-		buffer_put(b, text->data, text->length);
+	if (cli_value(a->cli, "json")) {
+		buffer_clear(b);
+		put_change(a, c, done, b);
+	}
 	return cli_output(b);
+}
+
+int admin_done(const struct admin *a, const struct admin_change *c, struct buffer *b)
+{
+	return tell(a, c, true, b);
 }
 
 int admin_confirm(const struct admin *a, const struct admin_change *c, bool always, struct buffer *b)
@@ -155,7 +161,7 @@ int admin_confirm(const struct admin *a, const struct admin_change *c, bool alwa
 	if (losses)
 		admin_put_sessions(&a->now, &c->then, b);
 	if ((losses || always) && !yes) {
-		code = cli_output(b);
+		code = tell(a, c, false, b);
 		cli_fail(KEYFOB_EFAIL, c->name, "nothing was changed; --yes does it");
 		code = code ? code : -KEYFOB_EFAIL;
 	}

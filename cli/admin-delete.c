@@ -71,7 +71,7 @@ int admin_delete(const struct cli *cli)
 	if (code)
 		goto out;
 	buffer_printf(&b, "%s: deleted\n", name);
-	code = cli_output(&b);
+	code = admin_done(&a, &c, &b);
 out:
 	buffer_free(&b);
 	admin_change_free(&c);

@@ -3,8 +3,13 @@
 #include "cli/admin.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static size_t count(const struct federation *f)
 {
@@ -58,12 +63,14 @@ static void put_json(const struct federation *f, size_t i, struct buffer *b)
 	admin_json_list(b, "client_ids", &p->client_ids);
 	admin_json_list(b, "types", &p->types);
 	cli_json_time(b, "max_lifetime", p->max_lifetime);
+	cli_json_number(b, "expiry_skew", p->expiry_skew);
 	cli_json_number(b, "max_token_size", p->max_token_size);
 	cli_json_optional(b, "discovery_url", p->discovery_url);
 	cli_json_optional(b, "jwks_uri", p->jwks_uri);
 	cli_json_optional(b, "jwks_file", p->jwks_file);
 	cli_json_optional(b, "ca_file", p->ca_file);
 	cli_json_optional(b, "proxy", p->proxy);
+	cli_json_optional(b, "pin", p->pin);
 	cli_json_open(b, "organizations", '[');
 	for (size_t j = 0; j < f->organization_count; j++)
 		if (is_connected(&f->organizations[j], p->name))
@@ -150,6 +157,8 @@ static void put_page(const struct federation *f, size_t i, struct buffer *b)
 	admin_put_pair(b, "rules", rules_name(p));
 	if (p->max_lifetime)
 		admin_put_pair(b, "max_lifetime", cli_duration(p->max_lifetime, words, sizeof(words)));
+	if (p->expiry_skew)
+		admin_put_pair(b, "expiry_skew", cli_duration(p->expiry_skew, words, sizeof(words)));
 	snprintf(number, sizeof(number), "%zu bytes", p->max_token_size);
 	admin_put_pair(b, "max_token_size", number);
 	admin_put_pair(b, "discovery_url", p->discovery_url);
@@ -157,6 +166,7 @@ static void put_page(const struct federation *f, size_t i, struct buffer *b)
 	admin_put_pair(b, "jwks_file", p->jwks_file);
 	admin_put_pair(b, "ca_file", p->ca_file);
 	admin_put_pair(b, "proxy", p->proxy);
+	admin_put_pair(b, "pin", p->pin);
 	put_connections(f, p->name, b);
 	for (size_t j = 0, n = 0; j < f->user_count; j++)
 		if (strcmp(f->users[j].identity_provider, p->name) == 0)
@@ -247,7 +257,7 @@ static int preset_google(const struct cli *cli, struct preset *p)
 
 	if (type && strcmp(type, "group") == 0)
 		return cli_usage(cli, "Google's tokens name no groups: --type=user");
-	if (cli->count > 2)
+	if (cli->count < 1 || cli->count > 2)
 		return cli_usage(cli, "--preset=google takes AUDIENCE, after a name if it shall not be google");
 	p->name = cli->count == 2 ? cli->operand[0] : "google";
 	p->issuer = "https://accounts.google.com";
@@ -264,6 +274,8 @@ static int fill_in(const struct cli *cli, struct preset *p)
 	p->name = cli->operand[0];
 	p->issuer = cli_value(cli, "issuer");
 	p->audience = cli_value(cli, "audience");
+	if (!preset && !cli->count)
+		return cli_usage(cli, "missing: %s", cli->verb->operands);
 	if (!preset && cli->count > 1)
 		return cli_usage(cli, "one argument too many: %s", cli->operand[1]);
 	if (!preset)
@@ -281,13 +293,37 @@ static int fill_in(const struct cli *cli, struct preset *p)
 	return code;
 }
 
+/* The file may come later, but until it does nobody can log in. */
+static void warn_of_file(const char *name, const char *path)
+{
+	const struct passwd *verifier = getpwnam("keyfob-verify");
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	const char *why = NULL;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		why = strerror(errno);
+	else if (!S_ISREG(st.st_mode))
+		why = "not a file";
+	else if (st.st_uid != 0 || st.st_mode & 022)
+		why = "not of root, or writable for others";
+	else if (verifier && !(st.st_mode & 04) && !(st.st_mode & 040 && st.st_gid == verifier->pw_gid))
+		why = "not readable by keyfob-verify";
+	if (why)
+		cli_fail(KEYFOB_EFAIL, name, "%s: %s; tokens are refused until that is mended (then: keyfob jwks refresh %s)", path, why,
+			name);
+	if (fd >= 0)
+		close(fd);
+}
+
 int admin_idp_add(const struct cli *cli)
 {
 	static const struct {
 		const char *option, *key;
 	} rest[] = { { "user-claim", "user_claim" }, { "groups-claim", "groups_claim" }, { "rules", "rules" },
 		{ "max-lifetime", "max_lifetime" }, { "max-token-size", "max_token_size" }, { "discovery-url", "discovery_url" },
-		{ "jwks-uri", "jwks_uri" }, { "jwks-file", "jwks_file" }, { "ca-file", "ca_file" }, { "proxy", "proxy" } };
+		{ "jwks-uri", "jwks_uri" }, { "jwks-file", "jwks_file" }, { "ca-file", "ca_file" }, { "proxy", "proxy" }, { "pin", "pin" },
+		{ "expiry-skew", "expiry_skew" } };
 	const char *type = cli_value(cli, "type"), *value;
 	struct admin_stanza s = { .type = "identity-provider" };
 	struct preset p = { 0 };
@@ -310,6 +346,8 @@ int admin_idp_add(const struct cli *cli)
 	if (types.length || types.failed)
 		admin_stanza_add(&s, "types", types.failed ? "" : buffer_cstring(&types));
 	code = admin_add(cli, &s, NULL);
+	if (!code && cli_value(cli, "jwks-file") && !cli_value(cli, "print"))
+		warn_of_file(p.name, cli_value(cli, "jwks-file"));
 	buffer_free(&types);
 	return code;
 }

@@ -244,7 +244,7 @@ static int connect_or_not(const struct cli *cli, bool connect)
 		: connect ? "connected to"
 			  : "disconnected from",
 		organization);
-	code = cli_output(&b);
+	code = admin_done(&a, &c, &b);
 out:
 	buffer_free(&b);
 	admin_change_free(&c);

@@ -130,7 +130,7 @@ static int write_stanza(const struct cli *cli, struct admin_change *c, const str
 	buffer_printf(&b, "%s: written to %s/%s\n", c->name, a.directory, c->file);
 	if (strcmp(c->type, "identity-provider") == 0 && c->then.organization_count)
 		buffer_printf(&b, "Connect it to an organization's services: keyfob idp connect %s ORG\n", c->name);
-	code = cli_output(&b);
+	code = admin_done(&a, c, &b);
 out:
 	buffer_free(&b);
 	admin_close(&a);
@@ -145,6 +145,8 @@ int admin_add(const struct cli *cli, const struct admin_stanza *s, admin_refusal
 	if (!wire_name_valid(s->name))
 		return cli_usage(cli, "%s: not a name (letters, digits, '.', '_' and '-', %d at most, not beginning with '.' or '-')",
 			s->name, WIRE_NAME_MAX);
+	if (cli_value(cli, "print") && cli_value(cli, "json"))
+		return cli_usage(cli, "--print prints the stanza, not JSON");
 	code = check_values(cli, s);
 	if (code)
 		return code;

@@ -108,6 +108,8 @@ size_t admin_put_loss(const struct federation *before, const struct federation *
  * is printed, and 1 returned, if somebody loses any, or always.
  */
 int admin_confirm(const struct admin *a, const struct admin_change *c, bool always, struct buffer *b);
+/* The change is made: print b, or with --json what it was and who loses and gains access by it. Returns the exit code. */
+int admin_done(const struct admin *a, const struct admin_change *c, struct buffer *b);
 /* How to end the sessions of those who lost access. */
 void admin_put_sessions(const struct federation *before, const struct federation *after, struct buffer *b);
 

@@ -128,9 +128,10 @@ const struct cli_verb cli_verbs[] = {
 		uri_options, 2, 2 },
 	{ "status", "[NAME]", "who has what, how long it lives, what to do", NULL, status_options, 0, 1 },
 	{ "refresh", "NAME", "fetch the token ahead of its time", NULL, NULL, 1, 1 },
-	{ "drop", "NAME", "forget every copy and fetch afresh (root)", "For a token that was revoked, or that a server refuses. A metadata service may hand out\n"
-		"the same once more (Azure up to 24 h, Google up to 1 h).\n", NULL, 1,
-		1 },
+	{ "drop", "NAME", "forget every copy and fetch afresh (root)",
+		"For a token that was revoked, or that a server refuses. A metadata service may hand out\n"
+		"the same once more (Azure up to 24 h, Google up to 1 h).\n",
+		NULL, 1, 1 },
 	{ "try", "NAME", "one fetch, nothing stored, the exchange shown (root)", "Tokens and secrets are left out of what is shown.\n",
 		NULL, 1, 1 },
 	{ "explain", "NAME|-", "a token's header and claims, and who would take it",

@@ -237,7 +237,7 @@ static void put_text(struct buffer *b, const struct key_set *set, int64_t now)
 	if (set->refresh)
 		put_moment(b, "refresh", set->refresh, now);
 	if (set->hard_limit)
-		put_moment(b, (int64_t)set->hard_limit > now ? "good until" : "was good to", set->hard_limit, now);
+		put_moment(b, (int64_t)set->hard_limit > now ? "good until" : "expired", set->hard_limit, now);
 	if (set->failures) {
 		buffer_printf(b, "  %-11s%u in a row, the last: ", "failures", set->failures);
 		cli_put_escaped(b, set->error);

@@ -154,6 +154,9 @@ static char **make_environment(const struct keyfob_request *request)
 		{ "GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE", request->kind == KEYFOB_KIND_ID ? "urn:ietf:params:oauth:token-type:id_token"
 											: "urn:ietf:params:oauth:token-type:jwt" },
 		{ "GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE", "0" },
+		/* These two are of Google's library for Python: nobody is known by name, and nothing is to be revoked. */
+		{ "GOOGLE_EXTERNAL_ACCOUNT_ID", "" },
+		{ "GOOGLE_EXTERNAL_ACCOUNT_REVOKE", "0" },
 		{ "KUBERNETES_EXEC_INFO", EXEC_INFO },
 	};
 	size_t count = sizeof(wanted) / sizeof(wanted[0]);
@@ -472,7 +475,7 @@ KEYFOB_MODULE = {
 	.kind = KEYFOB_KIND_ACCESS,
 	.example = "[credential atlas]\n"
 		   "resource = api://00000000-0000-0000-0000-000000000000\n"
-		   "provider = callback-exec run_as=corp timeout=10s -- /usr/libexec/corp-token --db orders\n"
+		   "provider = callback-exec run_as=orders timeout=10s -- /usr/libexec/corp-token --db orders\n"
 		   "allow    = user:orders\n",
 	.options = options,
 	.count = sizeof(options) / sizeof(options[0]),

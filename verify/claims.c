@@ -121,7 +121,7 @@ static enum reason check_past(const json_t *claims, const char *member, time_t n
 	return REASON_NOT_YET;
 }
 
-/* A fraction of exp is cut off: this clock has none, and exp has no skew. */
+/* A fraction of exp is cut off: this clock has none, and exp has no skew but what root gives it. */
 enum reason claims_check_times(const json_t *claims, const struct federation_provider *p, time_t now, struct verdict *v)
 {
 	int64_t exp, nbf, iat;
@@ -132,8 +132,9 @@ enum reason claims_check_times(const json_t *claims, const struct federation_pro
 		return REASON_EXP;
 	}
 	v->expires = exp;
-	if (now >= exp) {
-		claims_tell(v, "exp was %lld s ago", (long long)(now - exp));
+	if (now >= exp + p->expiry_skew) {
+		claims_tell(v, p->expiry_skew ? "exp was %lld s ago, expiry_skew is %u s" : "exp was %lld s ago", (long long)(now - exp),
+			p->expiry_skew);
 		return REASON_EXPIRED;
 	}
 	reason = check_past(claims, "nbf", now, &nbf, v);

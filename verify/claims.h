@@ -25,7 +25,7 @@ void claims_show_audience(const json_t *claims, char *out, size_t size);
 /* Is iss what Azure's tokens of version 1 say, and p the same tenant's issuer of version 2? */
 bool claims_is_azure_v1(const struct federation_provider *p, const char *iss);
 
-/* exp without skew; nbf and iat with VERDICT_SKEW; max_lifetime. */
+/* exp with expiry_skew; nbf and iat with VERDICT_SKEW; max_lifetime. */
 enum reason claims_check_times(const json_t *claims, const struct federation_provider *p, time_t now, struct verdict *v);
 /* typ: which kind of token it is. */
 enum reason claims_check_type(const json_t *header, const struct federation_provider *p, struct verdict *v);

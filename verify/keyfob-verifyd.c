@@ -319,8 +319,9 @@ static int run(struct verifier *v, bool check_only)
 	if (check_only) {
 		/* As the user who will have to read it, where that can be. */
 		if (name_config(v) && (geteuid() != 0 || (find_user(&user) && become(&user))) && first_reading(v)) {
-			log_notice("%s: %zu identity providers, %zu database users, no fault found", v->config_path,
-				v->federation->provider_count, v->federation->user_count);
+			log_notice("%s: %zu identity provider%s, %zu database user%s, no fault found", v->config_path,
+				v->federation->provider_count, v->federation->provider_count == 1 ? "" : "s", v->federation->user_count,
+				v->federation->user_count == 1 ? "" : "s");
 			v->exit_code = 0;
 		}
 	} else if (find_user(&user) && name_config(v) && make_state(v->state_dir, &user)) {

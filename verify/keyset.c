@@ -161,9 +161,8 @@ static void log_weak(const struct keyset *s, const struct jwks *set)
 	for (size_t i = 0; i < jwks_count(set); i++) {
 		if (!jwks_weak(set, i))
 			continue;
-		soften_quotes(log_escape(jwks_kid(set, i), kid, sizeof(kid)));
 		log_warning("identity_provider=%s event=key-weak kid=\"%s\" kind=\"%s\"; it is used, but its exponent should be 65537",
-			s->name, kid, jwks_kind(set, i));
+			s->name, log_quote(jwks_kid(set, i), kid, sizeof(kid)), jwks_kind(set, i));
 	}
 }
 

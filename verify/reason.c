@@ -27,7 +27,7 @@ static const struct {
 	[REASON_KEYS_STALE] = { "KEYS_STALE", "the key set could not be refreshed for longer than the hard limit (keyfob jwks list)" },
 	[REASON_KEYS_REVOKED] = { "KEYS_REVOKED", "the key set was revoked, and none could be fetched since (keyfob jwks list)" },
 	[REASON_SIGNATURE] = { "SIGNATURE", "the signature is wrong" },
-	[REASON_REVOKED] = { "REVOKED", 
+	[REASON_REVOKED] = { "REVOKED",
 		"the token was issued before the key set was revoked: get a new one (keyfob drop); a metadata service may hand out its"
 		" old one until it expires" },
 	[REASON_ISS] = { "ISS", "the token's issuer is not that of an identity provider" },

@@ -223,7 +223,7 @@ done
 # --- meanwhile: what a program is and may -----------------------------------------------------------------
 
 exits "a program runs as its user, with his groups and no other variables" 0 as "$alice" keyfob get who
-is "and that is" "$OUT" "$corp.$corp+$team.GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE+GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE+GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE+HOME+KUBERNETES_EXEC_INFO+LANG+PATH+PWD+"
+is "and that is" "$OUT" "$corp.$corp+$team.GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE+GOOGLE_EXTERNAL_ACCOUNT_ID+GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE+GOOGLE_EXTERNAL_ACCOUNT_REVOKE+GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE+HOME+KUBERNETES_EXEC_INFO+LANG+PATH+PWD+"
 exits "trust_run_as: another user gets what it gives" 0 as "$alice" keyfob get trusted
 like "trust_run_as: as the user it runs as" "$OUT" "^$corp\\."
 exits "it may not write elsewhere, read others' files, see descriptors, keys, a new session or namespace, nor gain rights" 0 as "$alice" keyfob get rights

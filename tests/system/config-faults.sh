@@ -173,7 +173,7 @@ exits "fault in a drop-in: refused" 1 keyfobd --check --config "$CONFIG"
 like "fault in a drop-in: the drop-in is named" "$ERR" 'conf.d/20-team.conf:2: a credential has no key colour'
 rm "$DIR/etc/conf.d/20-team.conf"
 exits "nothing wrong: keyfobd --check" 0 keyfobd --check --config "$CONFIG"
-like "nothing wrong: it says so" "$ERR" '1 credentials, no fault found'
+like "nothing wrong: it says so" "$ERR" '1 credential, no fault found'
 exits "nothing wrong: keyfob doctor --config" 0 keyfob --config "$CONFIG" doctor --config
 
 # --- files that may not or cannot be read -----------------------------------------------------

@@ -79,6 +79,7 @@ exits "a member of its group connects and reads" 0 as "$alice" perl "$DIR/out/re
 token=${OUT%|}
 like "a token, and nothing else" "$token" '^([A-Za-z0-9_-]+\.){2}[A-Za-z0-9_-]+$'
 is "root has the same by the request socket" "$(keyfob get atlas)" "$token"
+like "status shows it among the readers" "$(keyfob status atlas | tr -d '\n ')" "$DOORS/atlas.sock\(bysocket\)"
 is "of one fetch" "$(($(requests imds) - before))" 1
 exits "who is not in the group does not" 13 as "$bob" perl "$DIR/out/read.pl" "$DOORS/atlas.sock"
 like "the kernel says so" "$ERR" 'connect: Permission denied'
@@ -192,7 +193,7 @@ out=$(door atlas sleep=3 connect)
 is "another process meanwhile: none, for a minute" "$(($(requests imds) - before))" 1
 # By the request socket it is the same.
 cat >"$DIR/out/ask.pl" <<'EOF2'
-use strict; use warnings; use Socket;
+use strict; use warnings; use Socket; $| = 1;
 for my $i (1, 2) {
 	socket my $s, AF_UNIX, SOCK_SEQPACKET, 0 or die;
 	connect $s, pack_sockaddr_un($ENV{KEYFOB_SOCKET}) or die;
@@ -203,11 +204,14 @@ for my $i (1, 2) {
 	sleep 3 if $i == 1;
 }
 EOF2
-keyfob get bare >/dev/null
-rotate
 before=$(requests imds)
-out=$(perl "$DIR/out/ask.pl" bare)
-is "by the request socket: one more" "$(($(requests imds) - before)) $(printf '%s\n' "$out" | grep -c '^0 ') $(printf '%s\n' "$out" | uniq | grep -c .)" "1 2 2"
+perl "$DIR/out/ask.pl" bare >"$DIR/out/asked" &
+asking=$!
+until_true 10 test -s "$DIR/out/asked"
+rotate
+wait "$asking"
+is "by the request socket, for the first token too: one more" \
+	"$(($(requests imds) - before)) $(grep -c '^0 ' "$DIR/out/asked") $(uniq "$DIR/out/asked" | grep -c .)" "2 2 2"
 # A source that has no other gives the same, and there it ends.
 keyfob get open >/dev/null
 fault 'path=metadata&status=503&count=1000'

@@ -114,6 +114,25 @@ examples_pass() {
 fenced() {
 	awk -v start="\`\`\`$1" '/^```/ { on = ($0 == start); next } on' "$2"
 }
+# The example of a module as it is printed, and each of its other provider lines in place of the first. The user whom it names
+# must exist, and no other: what a line wants beside him, the example has to say.
+module_examples_pass() {
+	local example line others=0
+	example=$(keyfob module show "$1" --json | jq -r .example | sed -E 's/(user:|run_as=)orders\>/\1nobody/g')
+	{
+		cat <<<"$example"
+		while read -r line; do
+			others=$((others + 1))
+			printf '[credential other%d]\nprovider = %s\n' "$others" "$line"
+			grep -E '^(resource|allow)' <<<"$example"
+		done < <(sed -n 's/^# provider = //p' <<<"$example" | grep -v '=env:')
+		printf '[credential %s]\nresource = x\nprovider = gcp\n' google azure-for-google
+	} >"$CONFIG"
+	keyfobd --check --config "$CONFIG"
+}
+for module in $(keyfob module list --json | jq -r '.modules[].name'); do
+	check "the example of $module is good" module_examples_pass "$module"
+done
 check "the examples of keyfob.conf(5) are good" examples_pass < <(page_part '.Sh EXAMPLES' | grep -v '^\.')
 check "those of README are good" examples_pass < <(fenced ini README.md)
 

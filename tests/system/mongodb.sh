@@ -307,6 +307,16 @@ if python3 -c 'import pymongo, sys; sys.exit(pymongo.version_tuple < (4, 11))' 2
 else
 	skip "the example for PyMongo" "PyMongo 4.11 or newer is not installed"
 fi
+PKG_CONFIG_PATH=$KEYFOB_PREFIX/lib/pkgconfig:${PKG_CONFIG_PATH:-}
+export PKG_CONFIG_PATH
+if pkg-config --atleast-version=2.3.1 mongoc2 2>/dev/null; then
+	# shellcheck disable=SC2046
+	check "the example for libmongoc compiles" cc -Wall -Wextra -Werror -o "$DIR/orders" examples/mongodb-libmongoc.c \
+		$(pkg-config --cflags --libs mongoc2 keyfob) "-Wl,-rpath,$(pkg-config --variable=libdir mongoc2)"
+	example "the example for libmongoc" "$DIR/orders"
+else
+	skip "the example for libmongoc" "libmongoc 2.3.1 or newer is not installed"
+fi
 
 # --- refusals ------------------------------------------------------------------------------------------------------
 

@@ -107,6 +107,12 @@ resource = api://saved
 provider = azure endpoint=${CLOUDS[400]}
 provider = azure endpoint=${CLOUDS[good]}
 
+[credential stack-elsewhere]
+$for_alice
+resource = api://saved
+provider = azure endpoint=${CLOUDS[403]}
+provider = azure endpoint=${CLOUDS[good]}
+
 [credential stack-throttled]
 $for_alice
 resource = api://stacked
@@ -245,6 +251,7 @@ gives gcp-502 8 'gcp: the metadata server answered 502' 1 6
 gives gcp-503 8 'gcp: the metadata server answered 503' 3 6
 gives gcp-504 8 'gcp: the metadata server answered 504' 3 6
 gives gcp-slow 8 'gcp: metadata server: no whole answer from .* within 2 s' 1 6
+gives gcp-drip 8 'gcp: metadata server: no whole answer from .* within 2 s' 1 6
 gives gcp-garbage 8 'gcp: the metadata server answered 200, but with no JWT' 3 6
 gives gcp-huge 8 'gcp: metadata server: the answer of .* is longer than 64 KiB' 3 6
 gives gcp-redirect 8 'gcp: the answer \(302\) lacks Metadata-Flavor: Google' 1 6
@@ -319,6 +326,7 @@ check "and the trap does catch" until_true 5 grep -q 'GET http://nowhere.example
 is "stacking: the second line serves" "$(cat "$DIR/out/stack-saved.code")" 0
 is "stacking: the state is good" "$(state stack-saved)" valid
 like "stacking: the refusal of the first is told all the same" "$(keyfob status --json stack-saved | jq -r '.credentials[0].last_error')" 'azure: IMDS answered 400'
+is "stacking: where somebody else answers, the second line serves at once" "$(cat "$DIR/out/stack-elsewhere.code")" 0
 is "stacking: and counted" "$(keyfob status --json stack-saved | jq -r '.credentials[0].failures')" 1
 is "stacking: a refusal and a throttle may be tried again" "$(cat "$DIR/out/stack-throttled.code")" 8
 like "stacking: both are told" "$(cat "$DIR/out/stack-throttled.err")" 'azure: IMDS answered 400 .*; gcp: the metadata server answered 429'

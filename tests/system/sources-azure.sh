@@ -82,9 +82,10 @@ app_line="tenant=$tenant endpoint=$CLOUD"
 	credential app-legacy-object "api://$api" "source=appservice endpoint=$CLOUD header_file=$DIR/etc/header api_version=2017-09-01 object_id=$client"
 	credential app-unknown unknown-resource "source=appservice endpoint=$CLOUD header_file=$DIR/etc/header"
 	credential app-nowhere "api://$api" "source=appservice header_file=$DIR/etc/header"
-	for how in '' -client; do
+	for option in '' " client_id=$client" " object_id=$client" ' resource_id=/subscriptions/s/x' ' timeout=2'; do
+		how=${option%%[_=]*}
 		printf '[credential arc%s]\nresource = api://%s\nprovider = azure source=arc endpoint=%s token_dir=%s run_as=%s%s\nallow = user:%s\ntrust_run_as = yes\n\n' \
-			"$how" "$api" "$ARC" "$keys" "$agent" "${how:+ client_id=$client}" "$alice"
+			"${how/ /-}" "$api" "$ARC" "$keys" "$agent" "$option" "$alice"
 	done
 	credential arc-unprivileged "api://$api" "source=arc endpoint=$ARC token_dir=$keys"
 	credential secret "api://$api" "source=secret client_id=$client $app_line secret_file=$DIR/etc/secret"
@@ -153,6 +154,8 @@ exits "app-resource: a token" 0 keyfob get app-resource
 obtains app-legacy .azp "$client"
 exits "arc: a token, by a user in the agent's group" 0 as "$alice" keyfob get arc
 obtains arc-client .azp "$client"
+obtains arc-object .oid "$client"
+exits "arc-resource: a token" 0 keyfob get arc-resource
 obtains secret .aud "$api"
 obtains secret .azp "$client"
 exits "secret-scope: a token" 0 keyfob get secret-scope
@@ -250,6 +253,18 @@ done <<'ROWS'
 429 throttled .*; too many requests
 500 transient .*; azcmagent check
 503 transient .*; azcmagent check
+302 unavailable .*; is the Azure Connected Machine agent running
+ROWS
+while read -r fault class words; do
+	CLOUD=$ARC no_faults
+	arc_fault "$fault"
+	refused arc-timeout "$class" "$words"
+done <<'ROWS'
+truncate=1 transient Azure Arc: the answer of .* broke off
+size=2097152 transient Azure Arc: the answer of .* is longer than 64 KiB
+html=1&status=200 unavailable Azure Arc answered 200 where it asks for a key first
+drip_ms=1000 unavailable Azure Arc: no whole answer from .* within 2 s
+delay_ms=60000 unavailable Azure Arc: no whole answer from .* within 2 s
 ROWS
 CLOUD=$ARC no_faults
 refused arc-unprivileged config 'Permission denied; run_as= must name a user in the group himds'

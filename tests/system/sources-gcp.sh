@@ -6,6 +6,7 @@
 for tool in curl jq openssl; do
 	command -v $tool >/dev/null || { echo "1..0 # SKIP $tool is missing"; exit 0; }
 done
+new_user; alice=$USER_NAME
 start_emulator
 project=keyfob-emulator.iam.gserviceaccount.com
 pools=//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools
@@ -56,6 +57,16 @@ subject=$(curl -sS -f -H 'Metadata: true' "$CLOUD/metadata/identity/oauth2/token
 printf '{"jwt":"%s"}' "$subject" >"$DIR/subject.json"
 echo "not a token of anyone at all" >"$DIR/wrong-subject"
 
+# What an executable-sourced file would have run is a callback program here; it finds what Google's libraries would tell it.
+cat >"$DIR/program" <<EOS
+#!/bin/sh
+[ "\$GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE" = $pools/p/providers/x ] || exit 1
+[ "\$GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE" = urn:ietf:params:oauth:token-type:jwt ] || exit 1
+[ "\$GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE\$GOOGLE_EXTERNAL_ACCOUNT_REVOKE" = 00 ] || exit 1
+echo '{"version":1,"success":true,"token_type":"urn:ietf:params:oauth:token-type:jwt","id_token":"$subject"}'
+EOS
+chmod 0755 "$DIR/program"
+
 configure <<END
 $(credential() { printf '[credential %s]\nresource = https://orders.example.com/a?b=c&d\nprovider = gcp endpoint=%s %s\n' "$1" "$CLOUD" "$2"
 	[ -z "${3:-}" ] || printf 'token = access\n'; echo; }
@@ -98,6 +109,8 @@ credential ext-client "source=external_account config_file=$c/client.json subjec
 credential ext-wrong-client "source=external_account config_file=$c/wrong-client.json subject_from=azure"
 credential ext-no-pool "source=external_account config_file=$c/no-pool.json subject_from=azure"
 credential ext-executable "source=external_account config_file=$c/executable.json"
+credential ext-program "source=external_account config_file=$c/executable.json subject_from=program"
+printf '[credential program]\nresource = %s/p/providers/x\nprovider = callback-exec run_as=%s format=google -- %s/program\n\n' "$pools" "$alice" "$DIR"
 printf '[credential azure]\nresource = api://pool\nprovider = azure endpoint=%s\n\n' "$CLOUD"
 printf '[credential ext-elsewhere]\nresource = x\nprovider = gcp source=external_account config_file=%s subject_from=azure\n' "$c/elsewhere.json")
 END
@@ -145,6 +158,7 @@ gives ext-from id
 gives ext-access access
 gives ext-file id
 gives ext-url id
+gives ext-program id
 gives ext-pool access
 gives ext-pool-target id
 gives ext-workforce access

@@ -284,6 +284,25 @@ until_true 40 test -s "$TOKENS/$mallory/atlas"
 check "and he his, later" test -s "$TOKENS/$mallory/atlas"
 check "no process of his stays behind" sh -c "! pgrep -u '$mallory' ."
 
+# --- many and long ones ---
+
+head -c 24000 /dev/zero | tr '\0' 'x' >"$DIR/etc/long"
+chmod 0644 "$DIR/etc/long"
+{
+	base
+	for i in $(seq 40); do
+		printf '[credential long%d]\nprovider = file path=%s/etc/long ttl=1h\nallow = user:%s\nfile = raw\nfile = pgpass db%d:*:*:rw\n' \
+			"$i" "$DIR" "$carol" "$i"
+	done
+} | configure
+exits "forty long ones of one user" 0 keyfob reload
+check "all come" until_true 30 sh -c "[ \"\$(ls '$TOKENS/$carol' | wc -l)\" = 41 ]"
+is "whole" "$(cat "$TOKENS/$carol"/long* | wc -c) $(cmp "$TOKENS/$carol/long40" "$DIR/etc/long")" "960000 "
+now "the pgpass file too" sh -c "[ \"\$(grep -cE '^db[0-9]+:\*:\*:rw:x{24000}\$' '$TOKENS/$carol/pgpass')\" = 40 ]"
+base | configure
+exits "without them" 0 keyfob reload
+now "all are gone" test ! -e "$TOKENS/$carol"
+
 # --- a host without room ------------------------------------------------------------------------------------
 
 stop_broker

@@ -23,6 +23,7 @@
 #include "tests/unit/fake-broker.h"
 
 #define NOBODY 65534
+#define PIN "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 #define ISSUER "--issuer=https://i.example"
 #define TENANT "11111111-2222-3333-4444-555555555555"
 #define CLIENT "66666666-7777-8888-9999-AAAAaaaa0000"
@@ -130,7 +131,7 @@ static void test_add(void **state)
 	assert_int_equal(call("idp", "add", "full", ISSUER, "--audience=a", "--type=group", "--user-claim=oid", "--groups-claim=roles",
 				 "--client-id=c1", "--client-id", "c2", "--rules=keyfob", "--token-type=JWT,at+jwt", "--token-type=x",
 				 "--max-lifetime=1h", "--max-token-size=8192", "--discovery-url=https://d.example/x",
-				 "--ca-file=/etc/ca.pem", "--proxy=http://proxy.example:3128"),
+				 "--ca-file=/etc/ca.pem", "--proxy=http://proxy.example:3128", "--pin", PIN, "--expiry-skew=30s"),
 		0);
 	expect_file("idp-full.conf", "[identity-provider full]\n"
 				     "issuer             = https://i.example\n"
@@ -144,6 +145,8 @@ static void test_add(void **state)
 				     "discovery_url      = https://d.example/x\n"
 				     "ca_file            = /etc/ca.pem\n"
 				     "proxy              = http://proxy.example:3128\n"
+				     "pin                = " PIN "\n"
+				     "expiry_skew        = 30s\n"
 				     "client_id          = c1\n"
 				     "client_id          = c2\n"
 				     "types              = JWT at+jwt x\n");
@@ -189,6 +192,10 @@ static void test_refused_values(void **state)
 	REFUSED(2, "TENANT-ID CLIENT-ID", "idp", "add", "--preset=azure", TENANT);
 	REFUSED(2, "name no groups", "idp", "add", "--preset=google", "a", "--type=group");
 	REFUSED(2, "takes AUDIENCE", "idp", "add", "--preset=google", "a", "b", "c");
+	REFUSED(2, "takes AUDIENCE", "idp", "add", "--preset=google");
+	REFUSED(2, "TENANT-ID CLIENT-ID", "idp", "add", "--preset=azure");
+	REFUSED(2, "missing: NAME", "idp", "add", ISSUER, "--audience=a");
+	REFUSED(2, "prints the stanza, not JSON", "idp", "add", "x", ISSUER, "--audience=a", "--print", "--json");
 	REFUSED(2, "did you mean azure?", "idp", "add", "--preset=azur", "a");
 	REFUSED(2, "there is azure, google", "idp", "add", "--preset=x", "a");
 	REFUSED(2, "give it or them", "idp", "add", "--preset=google", "a", ISSUER);
@@ -246,6 +253,79 @@ static void test_refused_rules(void **state)
 	assert_int_equal(call("idp", "delete", "one", "--yes"), 0);
 	assert_int_equal(call("org", "delete", "acme", "--yes"), 0);
 	assert_int_equal(count_files(), 0);
+}
+
+/* What the verb just said, as JSON: is it done, how many lose and gain access by it, and of the only one the login. */
+static void expect_change(bool done, size_t lose, size_t gain, const char *login)
+{
+	json_t *top = json_loads(call_out, JSON_REJECT_DUPLICATES, NULL), *one;
+	const char *list = lose ? "lose_access" : "gain_access";
+
+	if (!top)
+		fail_msg("%s", call_out);
+	assert_int_equal(json_is_true(json_object_get(top, "done")), done);
+	assert_int_equal(json_array_size(json_object_get(top, "lose_access")), lose);
+	assert_int_equal(json_array_size(json_object_get(top, "gain_access")), gain);
+	one = json_array_get(json_object_get(top, list), 0);
+	if (login)
+		assert_string_equal(json_string_value(json_object_get(one, "login")), login);
+	json_decref(top);
+}
+
+static void test_changes_as_json(void **state)
+{
+	(void)state;
+	need_root();
+	assert_int_equal(call("idp", "add", "one", ISSUER, "--audience=a", "--json"), 0);
+	assert_string_equal(
+		call_out, "{\"done\":true,\"type\":\"identity-provider\",\"name\":\"one\",\"lose_access\":[],\"gain_access\":[]}\n");
+	assert_int_equal(call("dbuser", "add", "u", "--service=pg", "--idp=one", "--user-id=u", "--login=l\"'", "--json"), 0);
+	expect_change(true, 0, 1, "l\"'");
+	assert_int_equal(call("org", "add", "acme", "--services=pg", "--json"), 1);
+	expect_change(false, 1, 0, "l\"'");
+	call_expect(call_err, "nothing was changed; --yes");
+	assert_int_equal(call("org", "add", "acme", "--services=pg", "--json", "--yes"), 0);
+	expect_change(true, 1, 0, "l\"'");
+	assert_int_equal(call("idp", "connect", "one", "acme", "--json"), 0);
+	expect_change(true, 0, 1, "l\"'");
+	assert_int_equal(call("idp", "connect", "one", "acme", "--json"), 0);
+	expect_change(true, 0, 0, NULL);
+	assert_int_equal(call("idp", "disconnect", "one", "acme", "--json"), 1);
+	expect_change(false, 1, 0, "l\"'");
+	assert_int_equal(call("idp", "disconnect", "one", "acme", "--json", "--yes"), 0);
+	expect_change(true, 1, 0, "l\"'");
+	assert_int_equal(call("org", "delete", "acme", "--json", "--yes"), 0);
+	expect_change(true, 0, 1, "l\"'");
+	assert_int_equal(call("dbuser", "delete", "u", "--json", "--yes"), 0);
+	expect_change(true, 1, 0, "l\"'");
+	assert_int_equal(call("idp", "delete", "one", "--json"), 1);
+	expect_change(false, 0, 0, NULL);
+	assert_int_equal(call("idp", "delete", "one", "--json", "--yes"), 0);
+	expect_change(true, 0, 0, NULL);
+}
+
+/* The file may come later; but who mistyped its name should know. */
+static void test_keys_in_a_file(void **state)
+{
+	char option[300], path[256];
+
+	(void)state;
+	need_root();
+	snprintf(path, sizeof(path), "%s/keys.json", config_dir);
+	snprintf(option, sizeof(option), "--jwks-file=%s", path);
+	assert_int_equal(call("idp", "add", "one", ISSUER, "--audience=1", option), 0);
+	call_expect(call_err, "keys.json: No such file or directory; tokens are refused until");
+	write_text("keys.json", "{}");
+	assert_int_equal(chmod(path, 0644), 0);
+	assert_int_equal(call("idp", "add", "two", ISSUER, "--audience=2", option), 0);
+	assert_null(strstr(call_err, "keys.json"));
+	assert_int_equal(chmod(path, 0646), 0);
+	assert_int_equal(call("idp", "add", "three", ISSUER, "--audience=3", option), 0);
+	call_expect(call_err, "keys.json: not of root, or writable for others;");
+	assert_int_equal(call("idp", "add", "four", ISSUER, "--audience=4", "--jwks-file=/etc"), 0);
+	call_expect(call_err, "/etc: not a file;");
+	assert_int_equal(call("idp", "add", "five", ISSUER, "--audience=5", "--jwks-file=/nonexistent", "--print"), 0);
+	assert_null(strstr(call_err, "nonexistent"));
 }
 
 /* A credential that names it would keep the broker from starting. */
@@ -606,6 +686,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_add, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refused_values, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_refused_rules, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_changes_as_json, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_keys_in_a_file, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_credential, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_by_hand, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_print, set_up, tear_down),

@@ -150,15 +150,33 @@ static void test_ids(void **state)
 		KEYFOB_CLASS_PERMANENT, "Correlation ID: " CORRELATION "; the secret has expired");
 }
 
+/* 7000215 stands in neither of these, nor 700021 or 70021 in any other. */
+static void test_numbers_are_matched_whole(void **state)
+{
+	static const char *const numbers[] = { "17000215", "70002150", "7700021", "170021" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		char body[200], wanted[100];
+		struct server s;
+		struct call c;
+
+		start(&c, RESOURCE, "orders.example");
+		snprintf(body, sizeof(body), "{\"error\":\"x\",\"error_description\":\"AADSTS%s: y\",\"error_codes\":[%s]}", numbers[i],
+			numbers[i]);
+		snprintf(wanted, sizeof(wanted), "Entra answered 400 x: AADSTS%s: y", numbers[i]);
+		call_against(&c, &s, answer("400 Bad", body));
+		assert_int_equal(c.reply.class, KEYFOB_CLASS_PERMANENT);
+		assert_string_equal(c.reply.text, wanted);
+	}
+}
+
 static void test_errors(void **state)
 {
 	(void)state;
 	/* Relays of managed identities write the numbers as text. */
 	check_error("400 Bad", "{\"error\":\"x\",\"error_description\":\"y\",\"error_codes\":\"[500011]\"}", KEYFOB_CLASS_PERMANENT,
 		"the tenant does not know the resource");
-	/* A number is matched whole. */
-	check_error("400 Bad", "{\"error\":\"x\",\"error_description\":\"AADSTS17000215: y\",\"error_codes\":[17000215]}",
-		KEYFOB_CLASS_PERMANENT, "AADSTS17000215: y");
 	check_error("503 Busy", "{\"error\":\"temporarily_unavailable\",\"error_codes\":[90033]}", KEYFOB_CLASS_TRANSIENT, "503");
 	check_error("429 Slow", "{\"error\":\"x\",\"error_codes\":[7000215]}", KEYFOB_CLASS_THROTTLED, "too many requests");
 	check_error("502 Bad", "<html>", KEYFOB_CLASS_TRANSIENT, "502");
@@ -178,6 +196,7 @@ int main(void)
 		cmocka_unit_test(test_adfs),
 		cmocka_unit_test(test_adfs_certificate),
 		cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_numbers_are_matched_whole),
 		cmocka_unit_test(test_errors),
 	};
 

@@ -59,6 +59,31 @@ static void test_request(void **state)
 	assert_null(strstr(call_told, "eyJ"));
 }
 
+/* The service passes over a parameter that it does not know, and gives a token of another identity. */
+static void test_selectors(void **state)
+{
+	static const struct {
+		const char *option, *value, *sent;
+	} cases[] = {
+		{ "object_id", "0a1b", "&object_id=0a1b HTTP" },
+		{ "resource_id", "/subscriptions/s/x y", "&msi_res_id=%2Fsubscriptions%2Fs%2Fx%20y HTTP" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct server s;
+		struct call c;
+		char line[200];
+
+		call_init(&c, KEYFOB_KIND_ACCESS, "r");
+		call_set(&c, cases[i].option, cases[i].value);
+		call_against(&c, &s, answer("200 OK", "", OK_BODY));
+		call_free(&c);
+		snprintf(line, sizeof(line), "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=r%s", cases[i].sent);
+		assert_non_null(strstr(s.request, line));
+	}
+}
+
 static void test_resource_forms(void **state)
 {
 	static const struct {
@@ -350,6 +375,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_request),
+		cmocka_unit_test(test_selectors),
 		cmocka_unit_test(test_resource_forms),
 		cmocka_unit_test(test_expiry_members),
 		cmocka_unit_test(test_statuses),

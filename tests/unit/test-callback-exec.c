@@ -105,6 +105,8 @@ static void test_surroundings(void **state)
 	assert_null(strstr(c.reply.token, "KEYFOB_TEST_LEAK"));
 	assert_non_null(strstr(c.reply.token, "GOOGLE_EXTERNAL_ACCOUNT_AUDIENCE=" AUDIENCE ";"));
 	assert_non_null(strstr(c.reply.token, "GOOGLE_EXTERNAL_ACCOUNT_INTERACTIVE=0;"));
+	assert_non_null(strstr(c.reply.token, "GOOGLE_EXTERNAL_ACCOUNT_ID=;"));
+	assert_non_null(strstr(c.reply.token, "GOOGLE_EXTERNAL_ACCOUNT_REVOKE=0;"));
 	assert_non_null(strstr(c.reply.token, "GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE="
 					      "urn:ietf:params:oauth:token-type:jwt;"));
 	assert_non_null(strstr(c.reply.token, "KUBERNETES_EXEC_INFO={"
@@ -113,6 +115,10 @@ static void test_surroundings(void **state)
 	assert_non_null(strstr(c.reply.token, "HOME=/"));
 	assert_non_null(strstr(c.reply.token, "LANG=C.UTF-8;"));
 	assert_non_null(strstr(c.reply.token, "PATH=/usr/local/bin:/usr/bin:/bin;"));
+	call_free(&c);
+	c = run_program("raw", KEYFOB_KIND_ID, (const char *const[]){ "/bin/sh", "-c", "echo $GOOGLE_EXTERNAL_ACCOUNT_TOKEN_TYPE", NULL });
+	assert_int_equal(c.reply.class, KEYFOB_CLASS_OK);
+	assert_string_equal(c.reply.token, "urn:ietf:params:oauth:token-type:id_token");
 	call_free(&c);
 	unsetenv("KEYFOB_TEST_LEAK");
 }

@@ -115,6 +115,7 @@ static void test_headers(void **state)
 #define EXP(exp) "{" AUD SUB ",\"exp\":" exp "}"
 #define TIME(more) "{" AUD SUB ",\"exp\":2000003600," more "}"
 #define ONE_HOUR "max_lifetime = 1h\n"
+#define SKEW "expiry_skew = 30s\n"
 
 static void test_times(void **state)
 {
@@ -122,6 +123,12 @@ static void test_times(void **state)
 		{ "", EXP("2000000001"), REASON_OK, "" },
 		{ "", EXP("2000000000"), REASON_EXPIRED, "exp was 0 s ago" },
 		{ "", EXP("1999999940"), REASON_EXPIRED, "exp was 60 s ago" },
+		{ SKEW, EXP("1999999971"), REASON_OK, "" },
+		{ SKEW, EXP("1999999970"), REASON_EXPIRED, "exp was 30 s ago, expiry_skew is 30 s" },
+		{ SKEW, EXP("0"), REASON_EXPIRED, NULL },
+		{ SKEW, EXP("253402300799"), REASON_OK, "" },
+		{ SKEW, EXP("-1"), REASON_EXP, NULL },
+		{ "expiry_skew = 0\n", EXP("2000000000"), REASON_EXPIRED, "exp was 0 s ago" },
 		{ "", EXP("2000000001.0"), REASON_OK, "" },
 		{ "", EXP("2000000001.999"), REASON_OK, "" },
 		{ "", EXP("2000000000.999"), REASON_EXPIRED, NULL },

@@ -169,6 +169,19 @@ static void put_keyset(struct buffer *b, const char *name, uint8_t state, uint32
 	}
 }
 
+/* Stale, and past its hard limit. */
+static void put_old_keyset(struct buffer *b)
+{
+	buffer_put_text(b, "entra");
+	buffer_put_u8(b, WIRE_KEYSET_STALE);
+	buffer_put_u64(b, 1);
+	for (int i = 0; i < 4; i++)
+		buffer_put_u64(b, 100);
+	buffer_put_u32(b, 0);
+	buffer_put_text(b, "");
+	buffer_put_u32(b, 0);
+}
+
 static void test_jwks_list(void **state)
 {
 	struct buffer *b = fake_reply(WIRE_VERSION, 0);
@@ -197,6 +210,15 @@ static void test_jwks_list(void **state)
 	assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(first, "keys"), 0), "kid")), "k\\x9b\"1");
 	assert_true(json_is_null(json_object_get(json_array_get(list, 1), "fetched_at")));
 	json_decref(top);
+
+	b = fake_reply(WIRE_VERSION, 0);
+	buffer_put_u8(b, 0);
+	put_old_keyset(b);
+	assert_int_equal(call("jwks", "list"), 0);
+	call_expect(call_out, "entra  expired, revoked once so far\n");
+	call_expect(call_out, "  expired    1970-01-01 00:01:40 UTC");
+	assert_int_equal(call("jwks", "list", "--json"), 0);
+	call_expect(call_out, "\"state\":\"expired\"");
 
 	b = fake_reply(WIRE_VERSION, 0);
 	buffer_put_u8(b, 0);
@@ -246,11 +268,17 @@ static void test_jwks_changes(void **state)
 	buffer_put_u32(b, 1);
 	assert_int_equal(call("jwks", "refresh", "entra"), 0);
 	assert_string_equal(call_out, "entra: fetched afresh, 1 key\n");
+	assert_int_equal(call("jwks", "refresh", "entra", "--json"), 0);
+	assert_string_equal(call_out, "{\"done\":true,\"identity_provider\":\"entra\",\"keys\":1}\n");
 	b = fake_reply(WIRE_VERSION, 0);
 	buffer_put_u64(b, 3);
 	assert_int_equal(call("jwks", "revoke", "entra"), 0);
 	call_expect(call_out, "entra: revoked (3 so far)");
+	call_expect(call_out, "A jwks_file is read again by \"keyfob jwks refresh entra\"");
+	call_expect(call_out, "Have entra change its signing key");
 	call_expect(call_out, "Not for rotation");
+	assert_int_equal(call("jwks", "revoke", "entra", "--json"), 0);
+	assert_string_equal(call_out, "{\"done\":true,\"identity_provider\":\"entra\",\"epoch\":3}\n");
 	fake_error(3, 0, "no identity provider has that name (keyfob idp list)");
 	assert_int_equal(call("jwks", "revoke", "entre"), 3);
 	assert_string_equal(call_err, "keyfob: entre: no identity provider has that name (keyfob idp list)\n");

@@ -289,6 +289,7 @@ int main(void)
 		keysets_test(test_file_revoked),
 		keysets_test(test_foreign_files),
 		keysets_test(test_foreign_key_file),
+		keysets_test(test_key_file_of_anybody),
 		keysets_test(test_directory),
 		keysets_test(test_leftovers),
 	};

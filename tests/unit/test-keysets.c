@@ -209,7 +209,7 @@ static void weak_key(char *out, size_t size)
 
 static void test_weak_key(void **state)
 {
-	static const char line[] = "event=key-weak kid=\"w' event=forged\" kind=\"RSA-2048 e=3\"";
+	static const char line[] = "event=key-weak kid=\"w\\\" event=forged\" kind=\"RSA-2048 e=3\"";
 	char body[1024], key[600];
 
 	(void)state;
