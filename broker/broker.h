@@ -168,10 +168,11 @@ struct fetch *fetch_start(
 void fetch_cancel(struct fetch *f);
 void fetch_stop(void);
 /*
- * Add one provider line's failure to what a pass has to say: each in turn,
- * parted by "; ", with the class of the one that leaves most to hope for.
+ * Add the failure of a provider line, the line-th from 0, to what a pass has
+ * to say: each in turn, numbered where there are several, none longer than its
+ * share; with the class of the one that leaves most to hope for.
  */
-void fetch_add_failure(struct wire_result *sum, const char *module, const struct wire_result *result);
+void fetch_add_failure(struct wire_result *sum, const struct policy_credential *c, size_t line, const struct wire_result *result);
 /* The configuration is wrong or the provider refuses: it will not change by itself. */
 bool fetch_is_refusal(uint8_t class);
 const char *fetch_class_name(uint8_t class);

@@ -430,14 +430,14 @@ static void start_pass(struct credential *c)
 
 static void note_failure(struct credential *c, const struct wire_result *result)
 {
-	const char *module = c->policy->providers[c->provider < c->policy->provider_count ? c->provider : 0].module;
+	size_t line = c->provider < c->policy->provider_count ? c->provider : 0;
 	char text[WIRE_TEXT_MAX + 256];
 
-	fetch_add_failure(&c->pass, module, result);
+	fetch_add_failure(&c->pass, c->policy, line, result);
 	c->failures++;
 	c->failed_at = now_seconds();
-	log_warning("credential=%s event=fetch-failed provider=%s class=%s text=\"%s\"", c->name, module, fetch_class_name(result->class),
-		log_quote(result->text, text, sizeof(text)));
+	log_warning("credential=%s event=fetch-failed provider=%s class=%s text=\"%s\"", c->name, c->policy->providers[line].module,
+		fetch_class_name(result->class), log_quote(result->text, text, sizeof(text)));
 }
 
 /* The keyring is the one store of tokens; only where it has no room does the broker hold one itself. */

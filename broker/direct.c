@@ -63,7 +63,7 @@ static void on_result(void *arg, const struct wire_result *result, const char *t
 		buffer_put_u64(&d->reply, result->refresh);
 		buffer_put_text(&d->reply, result->fingerprint);
 	} else {
-		fetch_add_failure(&d->failure, d->credential->providers[d->provider].module, result);
+		fetch_add_failure(&d->failure, d->credential, d->provider, result);
 		if (++d->provider < d->credential->provider_count) {
 			try_provider(d);
 			return;

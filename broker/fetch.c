@@ -577,11 +577,20 @@ bool fetch_is_refusal(uint8_t class)
 	return class == KEYFOB_CLASS_CONFIG || class == KEYFOB_CLASS_PERMANENT;
 }
 
-void fetch_add_failure(struct wire_result *sum, const char *module, const struct wire_result *result)
+void fetch_add_failure(struct wire_result *sum, const struct policy_credential *c, size_t line, const struct wire_result *result)
 {
-	size_t used = strlen(sum->text);
+	size_t used = strlen(sum->text), share = sizeof(sum->text) / c->provider_count;
+	const char *module = c->providers[line].module;
+	int length;
 
-	snprintf(sum->text + used, sizeof(sum->text) - used, "%s%s: %s", used ? "; " : "", module, result->text);
+	if (share > sizeof(sum->text) - used)
+		share = sizeof(sum->text) - used;
+	if (c->provider_count > 1)
+		length = snprintf(sum->text + used, share, "%s%zu. %s: %s", used ? "; " : "", line + 1, module, result->text);
+	else
+		length = snprintf(sum->text, share, "%s: %s", module, result->text);
+	if (length >= (int)share && share > 4)
+		memcpy(sum->text + used + share - 4, "...", 4);
 	if (classes[result->class].hope > classes[sum->class].hope)
 		sum->class = result->class;
 	memcpy(sum->code, result->code, sizeof(sum->code));

@@ -172,6 +172,7 @@ command_exists() {
 		[[ $verb = --* || $verb = help ]] || help=$(keyfob $verb --help | options_in; echo --help)
 	fi
 	for word; do
+		[ "$word" != -- ] || break # what follows is another program's
 		[[ $word != --* ]] || grep -qx -- "${word%%=*}" <<<"$help" || return 1
 	done
 }

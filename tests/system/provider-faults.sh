@@ -74,6 +74,7 @@ cloud newline 'newline=1'
 cloud ahead 'clock=600'
 cloud behind 'clock=-600'
 cloud gone 'clock=-600&lifetime=300'
+cloud many 'status=403'
 cloud good
 cloud short '' --lifetime 12
 clouds_ready
@@ -124,6 +125,12 @@ $for_alice
 resource = api://stacked
 provider = azure endpoint=${CLOUDS[400]}
 provider = gcp endpoint=${CLOUDS[403]}
+
+[credential stack-long]
+$for_alice
+resource = api://stacked
+$(for _ in 1 2 3 4 5 6 7; do printf 'provider = azure endpoint=%s client_id=%0100d\n' "${CLOUDS[many]}" 0; done)
+provider = gcp endpoint=${CLOUDS[many]}
 
 [credential early]
 resource = api://early
@@ -329,9 +336,10 @@ like "stacking: the refusal of the first is told all the same" "$(keyfob status 
 is "stacking: where somebody else answers, the second line serves at once" "$(cat "$DIR/out/stack-elsewhere.code")" 0
 is "stacking: and counted" "$(keyfob status --json stack-saved | jq -r '.credentials[0].failures')" 1
 is "stacking: a refusal and a throttle may be tried again" "$(cat "$DIR/out/stack-throttled.code")" 8
-like "stacking: both are told" "$(cat "$DIR/out/stack-throttled.err")" 'azure: IMDS answered 400 .*; gcp: the metadata server answered 429'
+like "stacking: both are told" "$(cat "$DIR/out/stack-throttled.err")" '1\. azure: IMDS answered 400 .*; 2\. gcp: the metadata server answered 429'
+like "stacking: each of many has its share of the room" "$(cat "$DIR/out/stack-long.err")" '1\. azure: IMDS answered 403.*; 7\. azure: IMDS .*; 8\. gcp: the metadata server answered 403'
 is "stacking: two refusals are one" "$(cat "$DIR/out/stack-refused.code")" 5
-like "stacking: both are told" "$(cat "$DIR/out/stack-refused.err")" 'azure: IMDS answered 400 .*; gcp: the metadata server answered 403'
+like "stacking: both are told" "$(cat "$DIR/out/stack-refused.err")" '1\. azure: IMDS answered 400 .*; 2\. gcp: the metadata server answered 403'
 
 # --- asking again does not ask the provider ---------------------------------------------------------------------------------
 

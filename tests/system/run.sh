@@ -45,7 +45,7 @@ run() {
 }
 # in_background OPTION... -- COMMAND...: RUN is keyfob's pid, which is no child of ours
 in_background() {
-	rm -f "$DIR/out/pid"
+	rm -f "$DIR/out/background"
 	# shellcheck disable=SC2016
 	as "$ORDERS" sh -c 'echo $$ && exec keyfob run "$@"' sh "$@" >"$DIR/out/background" 2>"$DIR/out/background.err" &
 	JOB=$!
