@@ -9,7 +9,7 @@ set -eu
 build="gcc make pkg-config libkeyutils-dev libcurl4-openssl-dev libssl-dev libjansson-dev libevent-dev
 	libini-config-dev libseccomp-dev libmd-dev libpam0g-dev"
 demo="keyutils curl jq procps"
-tests="libcmocka-dev openssl mandoc g++ pamtester postgresql mariadb-server mariadb-client pgbouncer openssh-server"
+tests="libcmocka-dev openssl mandoc g++ pamtester postgresql mariadb-server mariadb-client pgbouncer openssh-server libpq-dev python3-psycopg python3-pymysql"
 # keyfobd starts fetches as the first; the others are for the verifier and the metadata endpoint.
 users="keyfob-fetch keyfob-verify keyfob-metadata"
 
