@@ -400,10 +400,10 @@ static void test_file_and_socket(void **state)
 
 	(void)state;
 	policy = load("[credential a]\nprovider = azure\nallow = user:orders\nfile = raw\nsocket = orders:dbclients 0660\n"
-			"file = pgpass db.example:5432:orders:rw\nfile = pgpass   \\:\\:1:*:my db:a\\\\b\n"
-			"[credential b]\nprovider = azure\nsocket = root:corp 606\n"
-			/* The same line, for somebody else. */
-			"[credential c]\nprovider = azure\nallow = user:corp\nfile = pgpass db.example:5432:orders:rw\n");
+		      "file = pgpass db.example:5432:orders:rw\nfile = pgpass   \\:\\:1:*:my db:a\\\\b\n"
+		      "[credential b]\nprovider = azure\nsocket = root:corp 606\n"
+		      /* The same line, for somebody else. */
+		      "[credential c]\nprovider = azure\nallow = user:corp\nfile = pgpass db.example:5432:orders:rw\n");
 	c = policy_find(policy, "a");
 	assert_true(policy_has_file(c) && c->has_raw_file);
 	assert_int_equal(c->pgpass_count, 2);
@@ -469,9 +469,9 @@ static void test_file_faults(void **state)
 
 static void test_socket_faults(void **state)
 {
-	static const char *const values[] = { "", "orders", "orders 0660", "orders:orders", ":orders 0660", "orders: 0660", "orders:orders 660x",
-		"orders:orders 66", "orders:orders 0888", "orders:orders 01777", "orders:orders 00660", "orders:orders -660",
-		"a:b:c 0660", "orders:orders 0660 x", "orders :orders 0660" };
+	static const char *const values[] = { "", "orders", "orders 0660", "orders:orders", ":orders 0660", "orders: 0660",
+		"orders:orders 660x", "orders:orders 66", "orders:orders 0888", "orders:orders 01777", "orders:orders 00660",
+		"orders:orders -660", "a:b:c 0660", "orders:orders 0660 x", "orders :orders 0660" };
 	char key[256];
 
 	(void)state;
