@@ -4,49 +4,26 @@
  * is, and the answers to them. What may be asked is in requests.c.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
 #include "common/log.h"
+#include "common/service.h"
 
 #define SPEAK_SECONDS 5 /* a client that has said nothing by then is sent away */
 #define GET_SECONDS 30
 #define PER_UID_MAX 1024 /* connections; further ones are told to come again */
 #define GROUPS_MAX 65536
-#define GUARD_MS 20
 #define LISTEN_AGAIN_MS 100 /* when descriptors ran out */
 #define ACCEPT_BATCH 64 /* then others get their turn */
 
 static struct event *listener_event, *listen_again;
 static int listener_fd = -1;
-
-/*
- * Where the kernel cannot refuse descriptors (before Linux 6.16), one that a
- * client sends may be a socket that lingers when it is closed, as long as he
- * likes. A signal ends that wait, so one comes while a client's frames are
- * taken or dropped.
- */
-static bool linger_guard;
-
-static void on_alarm(int number)
-{
-	(void)number;
-}
-
-static void guard(bool on)
-{
-	struct itimerval timer = { { 0, on ? GUARD_MS * 1000 : 0 }, { 0, on ? GUARD_MS * 1000 : 0 } };
-
-	if (linger_guard)
-		setitimer(ITIMER_REAL, &timer, NULL);
-}
 
 /* --- a connection's end ---------------------------------------------------------------- */
 
@@ -77,9 +54,9 @@ void conn_close(struct conn *conn)
 		event_free(conn->event);
 	if (conn->timer)
 		event_free(conn->timer);
-	guard(true);
+	service_guard(true);
 	close(conn->fd);
-	guard(false);
+	service_guard(false);
 	free(conn->groups);
 	buffer_free(&conn->lines);
 	free(conn);
@@ -205,9 +182,9 @@ static void on_frame(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	buffer_init(&frame, WIRE_MAX);
-	guard(true);
+	service_guard(true);
 	error = wire_receive((int)fd, &frame, NULL);
-	guard(false);
+	service_guard(false);
 	if (error == -EMSGSIZE) {
 		conn_reply_error(conn, KEYFOB_EINVAL, 0, "a request has at most %d bytes", WIRE_MAX);
 	} else if (error == 0 && conn->stage == CONN_NEW) {
@@ -382,9 +359,7 @@ void serve_reloaded(struct broker *b)
 int serve_start(struct broker *b, int listener)
 {
 	listener_fd = listener;
-	linger_guard = !wire_refuse_descriptors(listener);
-	if (linger_guard)
-		signal(SIGALRM, on_alarm);
+	service_guard_listener(listener);
 	listener_event = event_new(b->base, listener, EV_READ | EV_PERSIST, on_connection, b);
 	listen_again = event_new(b->base, -1, 0, on_pause_over, b);
 	if (!listener_event || !listen_again || event_add(listener_event, NULL) < 0)
