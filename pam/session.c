@@ -25,8 +25,6 @@
 #include "keyring/keyfob.h"
 #include "pam/pam.h"
 
-#define TOKEN_FILES "/run/keyfob/token"
-
 /* --- the keyring -------------------------------------------------------------------- */
 
 /* Where the keyring is out of reach, in a container, programs ask over the socket: nothing is lost but speed. */
@@ -247,7 +245,10 @@ static int export_pgpass(struct pam_call *call, const struct passwd *pw)
 	char assignment[PATH_MAX];
 	const char *path = assignment + strlen("PGPASSFILE=");
 	struct stat st;
-	int length = snprintf(assignment, sizeof(assignment), "PGPASSFILE=" TOKEN_FILES "/%s/pgpass", pw->pw_name);
+	/* The broker keeps them beside its socket. */
+	const char *base = strrchr(call->broker.path, '/');
+	int length = snprintf(assignment, sizeof(assignment), "PGPASSFILE=%.*s/token/%s/pgpass", (int)(base - call->broker.path),
+		call->broker.path, pw->pw_name);
 
 	if (pw->pw_name[0] == '.' || strchr(pw->pw_name, '/') || length < 0 || (size_t)length >= sizeof(assignment) ||
 		pam_getenv(call->pamh, "PGPASSFILE"))

@@ -339,7 +339,7 @@ cat >"$DIR/show" <<EOF2
 #!/bin/sh
 env >$DIR/out/environment
 EOF2
-pgpass=/run/keyfob/token/$alice/pgpass
+pgpass=$DIR/run/token/$alice/pgpass
 exported() {
 	opens "$alice" >/dev/null 2>&1
 	sed -n 's/^PGPASSFILE=//p' "$DIR/out/environment"

@@ -18,6 +18,7 @@ configure <<EOI
 resource = api://databases
 provider = azure endpoint=$CLOUD
 allow = user:$WORKLOAD
+file = pgpass 127.0.0.1:*:*:orders_rw
 
 [credential staff]
 provider = file path=$DIR/etc/staff.jwt
@@ -69,6 +70,17 @@ forged() {
 valid "by user id, the token out of the keyring" login pg orders_rw
 is "it is that role" "$OUT" orders_rw
 like "the token was in the kernel keyring" "$(as "$WORKLOAD" sh -c 'keyctl get_persistent @s >/dev/null; keyctl pipe %user:keyfob:pg')" '^eyJ'
+# After a login psql just works.
+cat >"$DIR/after-login" <<EOI
+#!/bin/sh
+exec setpriv --reuid=$WORKLOAD --regid=$WORKLOAD --init-groups psql -X -w -q -A -t -h 127.0.0.1 -p $PG_PORT -U orders_rw -d postgres -c 'select current_user'
+EOI
+chmod 0755 "$DIR/after-login"
+printf 'session optional pam_keyinit.so force revoke\nsession required %s broker=%s\nsession required pam_exec.so stdout %s\n' \
+	"$MODULE" "$KEYFOB_SOCKET" "$DIR/after-login" >/etc/pam.d/shell
+check "the broker keeps a pgpass file" until_true 10 grep -q orders_rw "$DIR/run/token/$WORKLOAD/pgpass"
+valid "in a session of PAM's, with nothing said of a password" pamtester shell "$WORKLOAD" open_session
+like "it is that role" "$OUT" '^orders_rw$'
 valid "by group" login staff reporting
 is "it is that role, too" "$OUT" reporting
 check "the log says who" logged "event=verdict result=accepted service=\"?postgresql.*login=\"?orders_rw.*identity_provider=\"?entra.*subject=\"?$subject"
