@@ -24,10 +24,7 @@ struct direct {
 static void put_error(struct direct *d, int error, const char *text)
 {
 	buffer_clear(&d->reply);
-	buffer_put_u8(&d->reply, WIRE_VERSION);
-	buffer_put_u8(&d->reply, (uint8_t)-error);
-	buffer_put_u32(&d->reply, d->failure.retry_after);
-	buffer_put_text(&d->reply, text);
+	wire_put_error(&d->reply, error, d->failure.retry_after, text);
 }
 
 static void on_result(void *arg, const struct wire_result *result, const char *token, size_t length);

@@ -85,25 +85,13 @@ static struct policy *load_policy(struct broker *b, enum mode mode, struct buffe
 	return policy_load(b->config_path, &source, errors);
 }
 
-static void log_errors(struct buffer *errors)
-{
-	const char *at = buffer_cstring(errors);
-
-	while (at && *at) {
-		size_t length = strcspn(at, "\n");
-
-		log_error("%.*s", (int)length, at);
-		at += length + (at[length] == '\n');
-	}
-}
-
 /* The whole new configuration, or the whole old one. */
 bool broker_reload(struct broker *b, struct buffer *errors)
 {
 	struct policy *policy = load_policy(b, SERVE, errors);
 
 	if (!policy) {
-		log_errors(errors);
+		log_faults(errors);
 		log_error("event=reload-failed; the old configuration stays");
 		return false;
 	}
@@ -408,7 +396,7 @@ static int run(struct broker *b, enum mode mode, const char *name)
 	}
 	policy = find_users(b) ? load_policy(b, mode, &errors) : NULL;
 	if (!policy) {
-		log_errors(&errors);
+		log_faults(&errors);
 	} else if (mode == CHECK) {
 		log_notice("%s: %zu credential%s, no fault found", b->config_path, policy->count, policy->count == 1 ? "" : "s");
 		policy_free(policy);

@@ -105,10 +105,7 @@ void conn_reply_error(struct conn *conn, int error, unsigned int retry, const ch
 		return;
 	}
 	buffer_init(&b, WIRE_MAX);
-	buffer_put_u8(&b, WIRE_VERSION);
-	buffer_put_u8(&b, (uint8_t)-error);
-	buffer_put_u32(&b, retry);
-	buffer_put_text(&b, text);
+	wire_put_error(&b, error, retry, text);
 	conn_reply_end(conn, &b);
 }
 

@@ -91,3 +91,15 @@ void log_line(int level, const char *format, ...)
 	else
 		dprintf(STDERR_FILENO, "%s: %s\n", log_ident, line);
 }
+
+void log_faults(struct buffer *errors)
+{
+	const char *at = buffer_cstring(errors);
+
+	while (at && *at) {
+		size_t length = strcspn(at, "\n");
+
+		log_error("%.*s", (int)length, at);
+		at += length + (at[length] == '\n');
+	}
+}

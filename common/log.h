@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <syslog.h>
 
+#include "common/buffer.h"
+
 /*
  * ident stands in front of each line. To stderr, each line begins with
  * "<level>" where stderr is the journal (JOURNAL_STREAM is set, sd-daemon(3)).
@@ -20,6 +22,8 @@
  */
 void log_open(const char *ident, bool to_syslog, int level);
 void log_line(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Each line of what config_load() and its like had to say, as an error. */
+void log_faults(struct buffer *errors);
 /* A level's name (err, warning, notice, info, debug), or -1. */
 int log_level(const char *name);
 

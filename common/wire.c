@@ -6,6 +6,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+bool wire_put_error(struct buffer *b, int error, uint32_t retry, const char *text)
+{
+	buffer_put_u8(b, WIRE_VERSION);
+	buffer_put_u8(b, (uint8_t)-error);
+	buffer_put_u32(b, retry);
+	return buffer_put_text(b, text);
+}
+
 bool wire_put_result(struct buffer *b, const struct wire_result *result, const char *token, size_t length)
 {
 	buffer_put_u8(b, WIRE_FETCH_RESULT);

@@ -110,6 +110,8 @@ struct wire_result {
 	char issuer[257], audience[257], subject[257]; /* of a JWT, for status; else "" */
 };
 
+/* Appends the whole reply of a request that failed: error is a negative enum keyfob_error. */
+bool wire_put_error(struct buffer *b, int error, uint32_t retry, const char *text);
 /* Appends the tag, the fields and the token (length 0 without one). */
 bool wire_put_result(struct buffer *b, const struct wire_result *result, const char *token, size_t length);
 /* Reads what follows the tag. *token points into the frame. false: malformed. */

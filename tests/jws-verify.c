@@ -45,15 +45,6 @@ static struct jwks *import(const struct buffer *file, char *why, size_t why_size
 
 static enum reason verify(const struct jwks *set, const struct buffer *token)
 {
-	static const enum reason reasons[] = {
-		[JWT_OK] = REASON_OK,
-		[JWT_ESIZE] = REASON_TOKEN_SIZE,
-		[JWT_EFORM] = REASON_TOKEN_FORM,
-		[JWT_EENCODING] = REASON_TOKEN_ENCODING,
-		[JWT_EHEADER] = REASON_HEADER,
-		[JWT_ECLAIMS] = REASON_CLAIMS,
-		[JWT_ENOMEM] = REASON_MEMORY,
-	};
 	static const struct jws_rules rules;
 	enum reason reason;
 	enum jwt_error error;
@@ -61,7 +52,7 @@ static enum reason verify(const struct jwks *set, const struct buffer *token)
 
 	error = jwt_parse_signed(&jwt, (const char *)token->data, token->length);
 	if (error)
-		return reasons[error];
+		return jws_form_reason(error);
 	reason = jws_verify(&jwt, (const char *)token->data, &rules, set);
 	jwt_free(&jwt);
 	return reason;

@@ -5,6 +5,21 @@
 
 #include "verify/jwk.h"
 
+enum reason jws_form_reason(enum jwt_error error)
+{
+	static const enum reason reasons[] = {
+		[JWT_OK] = REASON_OK,
+		[JWT_ESIZE] = REASON_TOKEN_SIZE,
+		[JWT_EFORM] = REASON_TOKEN_FORM,
+		[JWT_EENCODING] = REASON_TOKEN_ENCODING,
+		[JWT_EHEADER] = REASON_HEADER,
+		[JWT_ECLAIMS] = REASON_CLAIMS,
+		[JWT_ENOMEM] = REASON_MEMORY,
+	};
+
+	return (size_t)error < sizeof(reasons) / sizeof(reasons[0]) ? reasons[error] : REASON_TOKEN_FORM;
+}
+
 enum reason jws_check_header(const json_t *header, const struct jws_rules *rules, const char **alg, const char **kid)
 {
 	const json_t *name = json_object_get(header, "kid");

@@ -18,6 +18,8 @@ struct jws_rules {
 	bool no_eddsa;
 };
 
+/* What a text that cannot be parsed is refused for. */
+enum reason jws_form_reason(enum jwt_error error);
 /*
  * Check alg, crit, b64 and kid of a header, before any key is looked for.
  * *alg and *kid (NULL: none) live as long as the header.

@@ -60,25 +60,13 @@ static bool read_config(const char *path, struct reading *reading, struct buffer
 	return federation_resolve(reading->federation, errors) && good;
 }
 
-void verifier_log_errors(struct buffer *errors)
-{
-	const char *at = buffer_cstring(errors);
-
-	while (at && *at) {
-		size_t length = strcspn(at, "\n");
-
-		log_error("%.*s", (int)length, at);
-		at += length + (at[length] == '\n');
-	}
-}
-
 bool verifier_reload(struct verifier *v, struct buffer *errors)
 {
 	struct reading old = { v->config, v->federation }, new = { 0 };
 
 	if (!read_config(v->config_path, &new, errors)) {
 		reading_free(&new);
-		verifier_log_errors(errors);
+		log_faults(errors);
 		log_error("event=reload-failed; the old configuration stays");
 		return false;
 	}
@@ -246,7 +234,7 @@ static bool first_reading(struct verifier *v)
 
 	buffer_init(&errors, 1u << 20);
 	good = read_config(v->config_path, &reading, &errors);
-	verifier_log_errors(&errors);
+	log_faults(&errors);
 	buffer_free(&errors);
 	v->config = reading.config;
 	v->federation = reading.federation;

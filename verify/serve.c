@@ -72,10 +72,7 @@ void conn_reply_error(struct conn *conn, int error, unsigned int retry, const ch
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	buffer_init(&b, WIRE_MAX);
-	buffer_put_u8(&b, WIRE_VERSION);
-	buffer_put_u8(&b, (uint8_t)-error);
-	buffer_put_u32(&b, retry);
-	buffer_put_text(&b, text);
+	wire_put_error(&b, error, retry, text);
 	conn_reply(conn, &b);
 }
 

@@ -57,15 +57,6 @@ static bool is_cut(const struct verdict_request *request)
 
 static enum reason parse(const struct federation *f, const struct verdict_request *request, struct jwt *jwt, struct verdict *v)
 {
-	static const enum reason reasons[] = {
-		[JWT_OK] = REASON_OK,
-		[JWT_ESIZE] = REASON_TOKEN_SIZE,
-		[JWT_EFORM] = REASON_TOKEN_FORM,
-		[JWT_EENCODING] = REASON_TOKEN_ENCODING,
-		[JWT_EHEADER] = REASON_HEADER,
-		[JWT_ECLAIMS] = REASON_CLAIMS,
-		[JWT_ENOMEM] = REASON_MEMORY,
-	};
 	size_t most = f->provider_count ? 0 : JWT_TOKEN_MAX;
 	enum jwt_error error;
 
@@ -80,7 +71,7 @@ static enum reason parse(const struct federation *f, const struct verdict_reques
 		claims_tell(v, "%zu bytes", request->length);
 		return REASON_TOKEN_TRUNCATED;
 	}
-	return (size_t)error < sizeof(reasons) / sizeof(reasons[0]) ? reasons[error] : REASON_TOKEN_FORM;
+	return jws_form_reason(error);
 }
 
 /* --- the identity provider ---------------------------------------------------------------------- */

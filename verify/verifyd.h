@@ -41,8 +41,6 @@ struct verifier {
 
 /* Read the configuration afresh: the whole new one, or the whole old one with the faults in errors. */
 bool verifier_reload(struct verifier *v, struct buffer *errors);
-/* Log each line of errors. */
-void verifier_log_errors(struct buffer *errors);
 
 /* --- serve.c: connections --- */
 
