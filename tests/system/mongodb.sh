@@ -318,6 +318,27 @@ else
 	skip "the example for libmongoc" "libmongoc 2.3.1 or newer is not installed"
 fi
 
+# --- MongoDB's shell ------------------------------------------------------------------------------------------
+
+shell=$modules/../mongosh/node_modules
+if [ -d "$shell/mongosh" ]; then
+	mkdir "$DIR/shell" && cp -r "$shell" "$DIR/shell/"
+	mkdir -p "$DIR/home/.mongodb/mongosh"
+	# It asks nobody for updates, and tells nobody what it does.
+	echo '{"enableTelemetry":false,"updateURL":"","forceDisableTelemetry":true}' >"$DIR/home/.mongodb/mongosh/config"
+	chown -R "$ORDERS" "$DIR/home"
+	mongosh() { # CREDENTIAL URI
+		as "$ORDERS" env "HOME=$DIR/home" keyfob run --mongodb="$1" -- "$NODE" "$DIR/shell/node_modules/mongosh/bin/mongosh.js" --norc --quiet "$2" \
+			--eval 'print("ping", db.runCommand({ ping: 1 }).ok)'
+	}
+	exits "mongosh, by keyfob run" 0 mongosh atlas "$URI"
+	is "is logged in" "$OUT" "ping 1"
+	exits "mongosh, with a token for somebody else" 1 mongosh elsewhere "$URI"
+	like "is refused" "$OUT$ERR" "Authentication failed"
+else
+	skip "mongosh" "it is not installed (make deps)"
+fi
+
 # --- refusals ------------------------------------------------------------------------------------------------------
 
 # refused CREDENTIAL REASON: of each driver
