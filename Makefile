@@ -3,6 +3,7 @@
 # make            build everything into build/
 # make check      all tests (as root; installs what it needs)
 # make demo       the main job, shown end to end (as root; installs what it needs)
+# make deb        Debian packages into build/deb/
 # make install    DESTDIR= PREFIX= ; make deps ; make asan ; make valgrind ; make torture ; make clean
 #
 # V=1 shows the commands. CC=clang works too. O= names another build directory.
@@ -20,6 +21,8 @@ PAMDIR   ?= $(PREFIX)/lib/security
 MODDIR   ?= $(PREFIX)/lib/keyfob/modules
 MANDIR   ?= $(PREFIX)/share/man
 INCDIR   ?= $(PREFIX)/include
+SYSCONFDIR ?= $(PREFIX)/etc
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
 WERROR   ?= -Werror
 CFLAGS   ?= -O2 -g
 
@@ -33,23 +36,25 @@ endif
 common_objs  := buffer wire log
 lookup_objs  := keyring/keyctl keyring/lookup keyring/client keyring/keyfob
 fetch_objs   := broker/keyfob-fetch $(patsubst %.c,%,$(wildcard broker/fetch-*.c)) common/sandbox modules/expiry common/buffer common/wire
-broker_objs  := $(patsubst %.c,%,$(filter-out broker/keyfob-fetch.c broker/fetch-%.c broker/keyfob-request-key.c,$(wildcard broker/*.c))) \
-                keyring/keyctl keyring/store keyring/store-copy $(patsubst %.c,%,$(wildcard verify/federation*.c)) common/buffer common/wire common/log common/config common/sandbox common/service
+broker_objs  := $(patsubst %.c,%,$(filter-out broker/keyfob-fetch.c broker/fetch-%.c broker/keyfob-request-key.c broker/request-key-%.c,$(wildcard broker/*.c))) \
+                keyring/keyctl keyring/store keyring/store-copy keyring/store-own $(patsubst %.c,%,$(wildcard verify/federation*.c)) common/buffer common/wire common/log common/config common/sandbox common/service
+request_key_objs := broker/keyfob-request-key broker/request-key-who keyring/keyctl keyring/client common/sandbox common/buffer common/wire common/log
 # keyfob-admin has the verbs that read configuration or JSON: keyfob itself starts faster without those libraries.
 admin_only   := $(filter cli/admin%,$(patsubst %.c,%,$(wildcard cli/*.c)))
-cli_shared   := cli/args cli/verbs cli/output cli/json cli/tool cli/reload keyring/keyctl keyring/lookup keyring/client keyring/keyfob common/buffer common/wire common/log
+cli_shared   := cli/args cli/verbs cli/output cli/progress cli/json cli/tool cli/reload cli/status-list keyring/keyctl keyring/lookup keyring/client keyring/keyfob common/buffer common/wire common/log
 cli_objs     := $(filter-out $(admin_only),$(patsubst %.c,%,$(wildcard cli/*.c))) $(cli_shared)
 admin_objs   := $(admin_only) $(cli_shared) common/config \
                 $(patsubst %.c,%,$(wildcard verify/federation*.c verify/claims.c verify/verdict.c verify/jw*.c verify/json.c verify/reason.c))
 verify_objs  := $(patsubst %.c,%,$(wildcard verify/*.c)) keyring/client keyring/keyctl common/buffer common/wire common/log common/config common/sandbox common/service
+metadata_objs:= $(patsubst %.c,%,$(wildcard metadata/*.c)) common/buffer common/wire common/log common/sandbox common/service
 pam_objs     := $(patsubst %.c,%,$(wildcard pam/*.c)) keyring/keyctl keyring/client common/buffer common/wire
 emulator_objs:= $(patsubst %.c,%,$(wildcard emulator/*.c))
 module_names := azure gcp callback-exec oauth2 file k8s jwks
 module_names := $(filter $(module_names),$(basename $(notdir $(wildcard modules/*.c))))
 module_shared:= modules/expiry modules/json modules/report common/buffer
 
-programs := $(O)/bin/keyfobd $(O)/bin/keyfob-fetch $(O)/bin/keyfob $(O)/bin/keyfob-emulator \
-            $(if $(wildcard cli/admin.c),$(O)/bin/keyfob-admin) $(if $(wildcard verify/keyfob-verifyd.c),$(O)/bin/keyfob-verifyd)
+programs := $(O)/bin/keyfobd $(O)/bin/keyfob-fetch $(O)/bin/keyfob-request-key $(O)/bin/keyfob $(O)/bin/keyfob-emulator \
+            $(if $(wildcard cli/admin.c),$(O)/bin/keyfob-admin) $(if $(wildcard verify/keyfob-verifyd.c),$(O)/bin/keyfob-verifyd) $(O)/bin/keyfob-metadata
 pam      := $(if $(wildcard pam/pam_keyfob.c),$(O)/lib/security/pam_keyfob.so)
 modules  := $(module_names:%=$(O)/lib/keyfob/modules/%.so)
 library  := $(O)/lib/libkeyfob.so
@@ -61,7 +66,7 @@ all: $(programs) $(modules) $(library) $(pam) $(O)/lib/pkgconfig/keyfob.pc
 probe = $(shell $(CC) -Werror $(1) -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
 probe_ld = $(shell echo 'int main(void){return 0;}' | $(CC) -Werror $(1) -x c - -o /dev/null 2>/dev/null && echo $(1))
 
-ifeq ($(filter clean deps check demo asan valgrind torture,$(MAKECMDGOALS)),)
+ifeq ($(filter clean deps check demo asan valgrind torture deb,$(MAKECMDGOALS)),)
 harden   := $(call probe,-fstack-protector-strong) $(call probe,-fstack-clash-protection) $(call probe,-fcf-protection) \
             $(call probe,-ftrivial-auto-var-init=zero) $(call probe,-fno-strict-overflow) $(call probe,-fzero-call-used-regs=used-gpr)
 harden_ld:= $(call probe_ld,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) $(call probe_ld,-Wl$(comma)-z$(comma)noexecstack) \
@@ -90,6 +95,9 @@ $(O)/bin/keyfob-fetch: $(call obj,$(fetch_objs))
 	$(link) -pie -o $@ $^ $(call pc,libseccomp jansson libmd) -ldl
 	$(Q)chmod $(fetch_mode) $@
 
+$(O)/bin/keyfob-request-key: $(call obj,$(request_key_objs))
+	$(link) -pie -o $@ $^ $(call pc,libkeyutils libseccomp)
+
 $(O)/bin/keyfobd: $(call obj,$(broker_objs))
 	$(link) -pie -pthread -o $@ $^ $(call pc,ini_config libevent_core libkeyutils libseccomp)
 
@@ -101,6 +109,9 @@ $(O)/bin/keyfob-admin: $(call obj,$(admin_objs))
 
 $(O)/bin/keyfob-verifyd: $(call obj,$(verify_objs))
 	$(link) -pie -pthread -o $@ $^ $(call pc,ini_config libevent_core libcrypto jansson libkeyutils libseccomp)
+
+$(O)/bin/keyfob-metadata: $(call obj,$(metadata_objs))
+	$(link) -pie -o $@ $^ $(call pc,libevent_core libseccomp)
 
 # In a stranger's process: nothing but libc and libpam, and nothing to be seen but pam_sm_*.
 $(O)/lib/security/pam_keyfob.so: $(call obj,$(pam_objs)) pam/pam_keyfob.map
@@ -130,8 +141,9 @@ $(library): $(call obj,$(lookup_objs) common/buffer common/wire) keyring/libkeyf
 		-o $(O)/lib/$(soname).$(VERSION) $(filter %.o,$^) $(call pc,libkeyutils)
 	$(Q)ln -sf $(soname).$(VERSION) $(O)/lib/$(soname) && ln -sf $(soname) $@
 
+fill_in = sed $(foreach name,PREFIX BINDIR SBINDIR LIBDIR LIBEXEC INCDIR VERSION,-e 's|@$(name)@|$($(name))|')
 $(O)/lib/pkgconfig/keyfob.pc: packaging/keyfob.pc.in Makefile
-	$(Q)mkdir -p $(@D) && sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' $< >$@
+	$(Q)mkdir -p $(@D) && $(fill_in) $< >$@
 
 -include $(shell find $(O)/obj $(O)/tests -name '*.d' 2>/dev/null)
 
@@ -152,7 +164,27 @@ $(O)/tests/modules/%.so: tests/modules/%.c
 test_modules := $(patsubst tests/modules/%.c,$(O)/tests/modules/%.so,$(wildcard tests/modules/*.c))
 # The doors by which public conformance sets reach the code that ships.
 doors := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/*-check.c tests/jws-verify.c))
-tests-built: all $(unit) $(helpers) $(doors) $(test_modules)
+tests-built: all $(unit) $(helpers) $(doors) $(test_modules) fuzz-replay
+
+# Fuzz harnesses are built apart, with sanitizers: into O/fuzz-replay for make check, by this compiler, and into O/fuzz
+# with libFuzzer for make fuzz, by clang. fuzz_main is what drives them.
+harnesses  := $(filter-out driver libfuzzer,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
+fuzz_main  ?= driver
+fuzz_flags := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+$(harnesses:%=$(O)/tests/fuzz/%): $(O)/tests/fuzz/%: $$(call obj,tests/fuzz/$$* tests/fuzz/$(fuzz_main) $$(call names_in,tests/fuzz/$$*.c,links))
+	$(link) $(fuzz_engine) -pthread -o $@ $^ $(addprefix -Wl$(comma)--wrap=,$(call names_in,tests/fuzz/$*.c,wrap)) \
+		$(call pc,$(call names_in,tests/fuzz/$*.c,libs))
+fuzz-built: $(harnesses:%=$(O)/tests/fuzz/%)
+
+# Where the compiler has no sanitizers, tests/system/fuzz.sh says so.
+fuzz-replay:
+	$(Q)[ -z "$(call probe_ld,$(fuzz_flags))" ] || $(MAKE) --no-print-directory O=$(O)/fuzz-replay SANITIZE='$(fuzz_flags)' CFLAGS='-O1 -g' \
+		fortify= LDFLAGS= fuzz-built
+fuzz:
+	$(Q)packaging/deps.sh --if-missing fuzz
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) O=$(O)/fuzz CC=clang SANITIZE='-fsanitize=fuzzer-no-link $(fuzz_flags) -fprofile-instr-generate -fcoverage-mapping' \
+		CFLAGS='-O1 -g' fortify= LDFLAGS= fuzz_main=libfuzzer fuzz_engine=-fsanitize=fuzzer fuzz-built
+	$(Q)tests/fuzz/run.sh $(O)/fuzz $(SECONDS)
 
 check: ready
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
@@ -174,6 +206,15 @@ asan:
 	$(Q)$(MAKE) --no-print-directory check O=build/asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
 		CFLAGS='-O1 -g' fortify= fetch_mode=0755 LDFLAGS=tests/asan-options.c
 
+# From a copy of the tree, without what was built in it.
+deb:
+	$(Q)rm -rf $(O)/deb && mkdir -p $(O)/deb/source
+	$(Q)tar -c --exclude=./.git --exclude=./build --exclude=./tests/npm/node_modules . | tar -x -C $(O)/deb/source
+	$(Q)cd $(O)/deb/source && cp -r packaging/debian . && sed -i 's/@VERSION@/$(VERSION)/' debian/changelog && \
+		DEB_BUILD_OPTIONS="$${DEB_BUILD_OPTIONS-noautodbgsym}" dpkg-buildpackage -b -us -uc -j$$(nproc) >../build.log 2>&1 || \
+		{ tail -n 20 ../build.log; exit 1; }
+	$(Q)rm -rf $(O)/deb/source && ls $(O)/deb/*.deb
+
 # The kills of tests/system/torture.sh, a thousand of them; and the unit tests under valgrind.
 torture: ready
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
@@ -182,13 +223,17 @@ valgrind: ready
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
 	$(Q)tests/valgrind.sh $(O)
 
+units := $(patsubst packaging/systemd/%.in,%,$(wildcard packaging/systemd/*.in))
 install: all
 	install -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(LIBEXEC) $(MODDIR) $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man3 $(MANDIR)/man5 $(MANDIR)/man8)
 	install -m 0755 $(O)/bin/keyfob $(O)/bin/keyfob-emulator $(DESTDIR)$(BINDIR)
-	install -m 0755 $(O)/bin/keyfobd $(filter %/keyfob-verifyd,$(programs)) $(DESTDIR)$(SBINDIR)
+	install -m 0755 $(O)/bin/keyfobd $(filter %/keyfob-verifyd,$(programs)) $(O)/bin/keyfob-metadata $(DESTDIR)$(SBINDIR)
 	[ -z "$(filter %/keyfob-admin,$(programs))" ] || install -m 0755 $(O)/bin/keyfob-admin $(DESTDIR)$(LIBEXEC)
 	[ -z "$(pam)" ] || install -D -m 0644 -t $(DESTDIR)$(PAMDIR) $(pam)
 	install -m $(fetch_mode) $(O)/bin/keyfob-fetch $(DESTDIR)$(LIBEXEC)
+	install -m 0755 $(O)/bin/keyfob-request-key $(DESTDIR)$(LIBEXEC)
+	install -d $(DESTDIR)$(SYSCONFDIR)/request-key.d
+	$(fill_in) packaging/request-key.conf.in >$(DESTDIR)$(SYSCONFDIR)/request-key.d/keyfob.conf
 	install -m 0644 $(modules) $(DESTDIR)$(MODDIR)
 	install -m 0644 $(O)/lib/$(soname).$(VERSION) $(DESTDIR)$(LIBDIR)
 	ln -sf $(soname).$(VERSION) $(DESTDIR)$(LIBDIR)/$(soname)
@@ -197,13 +242,16 @@ install: all
 	install -m 0644 keyring/keyfob.h $(DESTDIR)$(INCDIR)
 	install -D -m 0644 packaging/keyfob.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/keyfob.conf
 	install -D -m 0644 modules/module.h $(DESTDIR)$(INCDIR)/keyfob/module.h
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCDIR@|$(INCDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-		packaging/keyfob.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/keyfob.pc
+	$(fill_in) packaging/keyfob.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/keyfob.pc
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/lib/systemd/user
+	for unit in $(units); do $(fill_in) packaging/systemd/$$unit.in >$(DESTDIR)$(UNITDIR)/$$unit; done
+	$(fill_in) packaging/systemd/user/keyfobd.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/user/keyfobd.service
+	install -D -m 0644 packaging/completions/keyfob $(DESTDIR)$(PREFIX)/share/bash-completion/completions/keyfob
 	for page in $(wildcard doc/man/*.[1358]); do install -m 0644 $$page $(DESTDIR)$(MANDIR)/man$${page##*.}; done
 
 clean:
 	rm -rf $(O)
 
-.PHONY: all check demo deps ready asan valgrind torture install clean tests-built
+.PHONY: all check demo deps ready asan valgrind torture deb install clean tests-built fuzz fuzz-built fuzz-replay
 .DELETE_ON_ERROR:
 .SECONDARY:

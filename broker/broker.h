@@ -25,6 +25,8 @@ struct credential;
 struct conn;
 struct fetch;
 struct keyset;
+struct question;
+struct lookup;
 
 /* What the broker knows of one user, whatever the credential. */
 struct user {
@@ -84,16 +86,19 @@ struct credential {
 	gid_t socket_gid;
 	mode_t socket_mode;
 	uint64_t socket_asked; /* epoch seconds, 0: never */
+	bool metadata_asked; /* a metadata client had it */
 	uint64_t last_repeat; /* when a client's asking again last had it refreshed */
 };
 
 struct broker {
+	bool own; /* keyfobd --user: of the one user who runs it, for him alone */
+	char own_name[65]; /* of that user */
 	struct event_base *base;
 	const char *config_path, *socket_path;
 	char run_dir[4096]; /* the socket's directory */
 	char config_dir[4096], fetch_path[4096], module_dir[4096];
 	int launcher;
-	uid_t fetch_uid, verify_uid; /* the latter (uid_t)-1 where there is no such user */
+	uid_t fetch_uid, verify_uid, metadata_uid; /* the latter two (uid_t)-1 where there is no such user */
 	struct policy *policy;
 	struct store store;
 	struct credential **credentials; /* by name */
@@ -102,6 +107,7 @@ struct broker {
 	size_t user_count;
 	struct conn *conns;
 	struct keyset *keysets; /* those that are being fetched */
+	int64_t began; /* ms, by CLOCK_BOOTTIME: whatever becomes of the clock meanwhile */
 	int exit_code;
 };
 
@@ -124,6 +130,8 @@ enum wire_state credential_state(const struct credential *c);
 void credential_note_asked(struct credential *c, uid_t uid, bool by_group);
 void credential_get(struct credential *c, struct conn *conn);
 void credential_refresh(struct credential *c, struct conn *conn);
+/* A caller has waited for a fetch as long as he may. The old token, while it lives, is better than none. */
+void credential_wait_is_over(struct credential *c, struct conn *conn);
 /* Seconds until a server's refusal may drop its token again; 0: it may now, and that is noted. */
 uint64_t credential_may_reject(struct credential *c);
 /* Forget the token and every copy of it; they are revoked before this returns. */
@@ -197,14 +205,14 @@ void schedule_arm(struct broker *b);
 void schedule_stop(void);
 
 /* serve.c: the request socket */
-enum conn_stage { CONN_NEW, CONN_IDLE, CONN_FETCH, CONN_PUBLISH, CONN_KEYSET, CONN_FILES };
+enum conn_stage { CONN_NEW, CONN_IDLE, CONN_FETCH, CONN_PUBLISH, CONN_KEYSET, CONN_FILES, CONN_LOOKUP };
 struct conn {
 	struct conn *next, **previous;
 	struct conn *next_waiter;
 	struct broker *broker;
 	struct event *event, *timer;
 	int fd;
-	struct ucred peer;
+	struct ucred peer; /* who it is answered for: of a metadata client's question he who asked there, with pid 0 */
 	size_t group_count;
 	gid_t *groups;
 	enum conn_stage stage;
@@ -217,9 +225,13 @@ struct conn {
 	size_t provider; /* which of its lines */
 	struct buffer lines;
 	struct keyset *keyset; /* for which it waits */
-	struct conn *next_asker;
+	struct question *question; /* of a metadata client */
+	struct lookup *lookup; /* for which it waits */
+	struct conn *next_asker; /* for that key set or look-up */
 };
 int serve_start(struct broker *b, int listener);
+/* Are there more connections for this user than he may have? */
+bool serve_is_crowded(const struct broker *b, uid_t uid);
 /* The policy is a new one: end each try, which reads the old one, and the wait of whoever is not allowed any more. */
 void serve_reloaded(struct broker *b);
 /* Take the connections that wait on a listener; door as in struct conn. */
@@ -244,6 +256,8 @@ void conn_wait(struct conn *conn, enum conn_stage stage, int ms);
 void request_dispatch(struct conn *conn, const struct buffer *frame);
 void request_reply_empty(struct conn *conn);
 bool request_may_have(const struct conn *conn, const struct credential *c);
+/* Root, or whose own broker it is: they may all. */
+bool request_is_masters(const struct conn *conn);
 /* Whoever is refused in a loop does not fill the log. */
 bool request_may_log_denial(const struct conn *conn);
 
@@ -281,7 +295,19 @@ void keyset_leave(struct conn *conn);
 /* The policy is a new one: end the fetches for what is not configured as it was. */
 void keyset_reloaded(struct broker *b);
 
+/* metadata.c: what keyfob-metadata asks for a user who came to it */
+void metadata_ask(struct conn *conn, struct reader *r);
+/* Is this credential still an answer to the question? */
+bool metadata_fits(const struct conn *conn, const struct credential *c);
+/* A connection with such a question ends. */
+void metadata_leave(struct conn *conn);
+/* The policy is a new one: look everybody up again. */
+void metadata_reloaded(void);
+void metadata_stop(void);
+
 /* status.c: fill in a status reply */
+/* It serves from now on. */
+void status_begin(struct broker *b);
 void status_reply(struct broker *b, struct conn *conn, const char *name, const char *after, struct buffer *reply);
 
 /* keyfobd.c */

@@ -23,7 +23,7 @@
 
 static const int broker_calls[] = { SCMP_SYS(add_key), SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(sendto), SCMP_SYS(setitimer),
 	SCMP_SYS(recvfrom), SCMP_SYS(sendmsg), SCMP_SYS(recvmsg), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt),
-	SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(wait4), SCMP_SYS(waitid), SANDBOX_END };
+	SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(wait4), SCMP_SYS(waitid), SCMP_SYS(pidfd_open), SANDBOX_END };
 
 /* Not: making a key for another process, the parent's session, asymmetric operations. */
 static const unsigned int broker_keyctl[] = { KEYCTL_GET_KEYRING_ID, KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_UPDATE, KEYCTL_REVOKE,
@@ -134,7 +134,7 @@ static int seal(uint64_t keep, char *why, size_t why_size)
 
 int confine_broker(const char *config_dir, char *why, size_t why_size)
 {
-	const struct sandbox_path paths[] = { { config_dir, SANDBOX_READ } };
+	const struct sandbox_path paths[] = { { config_dir, SANDBOX_READ }, { "/proc/self/fdinfo", SANDBOX_READ } };
 	char weak[128] = "";
 	size_t used;
 	int rc;
@@ -143,7 +143,7 @@ int confine_broker(const char *config_dir, char *why, size_t why_size)
 	tzset();
 	rc = seal(BIT(CAP_SETUID), why, why_size);
 	if (!rc)
-		rc = sandbox_landlock(paths, 1, weak, sizeof(weak));
+		rc = sandbox_landlock(paths, 2, weak, sizeof(weak));
 	used = strlen(why);
 	if (weak[0])
 		snprintf(why + used, why_size - used, "%s%s", used ? "; " : "", weak);

@@ -19,7 +19,7 @@
  * configuration is read. What works afterwards: an event loop, threads,
  * AF_UNIX sockets that are there (no new one, no connect: to a daemon that
  * trusts uid 0 a connection is as good as root), keyctl and add_key with CAP_SETUID, and
- * opening files below config_dir for reading. Anything else that must be read
+ * opening files below config_dir and in its own /proc/self/fdinfo for reading. Anything else that must be read
  * later (/proc/key-users) has to be open already, and an abstract socket of
  * another process (a NOTIFY_SOCKET that begins with '@') connected already.
  */

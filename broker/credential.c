@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "broker/broker.h"
 #include "common/log.h"
@@ -173,10 +174,22 @@ static void deliver(struct credential *c, struct conn *conn)
 {
 	struct reader_state *reader = conn->door ? NULL : reader_of(c, conn->peer.uid, false);
 
+	/* A metadata client does not look there: that it asks tells nothing of the copy. */
+	if (conn->question && reader && reader->state == WIRE_READER_COPY)
+		reader = NULL;
 	if (reader && reader_publish(c, reader, true))
 		add_waiter(c, conn, CONN_PUBLISH, PUBLISH_WAIT_MS);
 	else
 		conn_reply_token(conn, c);
+}
+
+/* A metadata client did not name the credential that is meant. */
+static const char *whose(const struct credential *c, const struct conn *conn)
+{
+	static char text[WIRE_NAME_MAX + 3];
+
+	snprintf(text, sizeof(text), "%s: ", c->name);
+	return conn->question ? text : "";
 }
 
 static void reply_failure(struct credential *c, struct conn *conn)
@@ -184,8 +197,17 @@ static void reply_failure(struct credential *c, struct conn *conn)
 	bool refused = fetch_is_refusal(c->error.class);
 	int64_t wait = (c->next_try - now_ms() + 999) / 1000;
 
-	conn_reply_error(
-		conn, refused ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, wait > 0 && !refused ? (unsigned int)wait : 0, "%s", c->error.text);
+	conn_reply_error(conn, refused ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, wait > 0 && !refused ? (unsigned int)wait : 0, "%s%s",
+		whose(c, conn), c->error.text);
+}
+
+void credential_wait_is_over(struct credential *c, struct conn *conn)
+{
+	if (credential_is_valid(c) && !conn->without_token)
+		conn_reply_token(conn, c);
+	else
+		conn_reply_error(
+			conn, KEYFOB_EAGAIN, 0, "%sno token in time%s%s", whose(c, conn), *c->error.text ? ": " : "", c->error.text);
 }
 
 /* Is there a point in letting him wait for the next attempt? */
@@ -222,10 +244,16 @@ static const char *store_reason(struct broker *b, int error)
 
 	if (error != -EDQUOT || !store_quota(&b->store, &quota))
 		return error == -EBUSY ? "another broker keeps this user's ring" : strerror(-error);
-	snprintf(text, sizeof(text),
-		"root's keys take %lu of %lu (kernel.keys.root_maxkeys) and %lu of %lu bytes (kernel.keys.root_maxbytes), "
-		"and half is keyfob's limit: raise these",
-		quota.keys, quota.max_keys, quota.bytes, quota.max_bytes);
+	if (b->own)
+		snprintf(text, sizeof(text),
+			"the keys of uid %u take %lu of %lu (kernel.keys.maxkeys) and %lu of %lu bytes (kernel.keys.maxbytes): have root "
+			"raise these",
+			geteuid(), quota.keys, quota.max_keys, quota.bytes, quota.max_bytes);
+	else
+		snprintf(text, sizeof(text),
+			"root's keys take %lu of %lu (kernel.keys.root_maxkeys) and %lu of %lu bytes (kernel.keys.root_maxbytes), "
+			"and half is keyfob's limit: raise these",
+			quota.keys, quota.max_keys, quota.bytes, quota.max_bytes);
 	return text;
 }
 
@@ -287,10 +315,19 @@ void credential_note_asked(struct credential *c, uid_t uid, bool by_group)
 		readers_save(c);
 }
 
+/* Of his own broker's keys a user may remove any. */
+static void notice_removal(struct credential *c)
+{
+	if (c->broker->own && c->has_token && !c->held.length && !store_has_copy(&c->broker->store, geteuid(), c->name, &c->record))
+		c->has_token = false;
+}
+
 void credential_get(struct credential *c, struct conn *conn)
 {
-	bool backing_off = c->next_try > now_ms(), again = is_fresh(c) && repeat_hints_refusal(conn, c);
+	bool backing_off = c->next_try > now_ms(), again;
 
+	notice_removal(c);
+	again = is_fresh(c) && repeat_hints_refusal(conn, c);
 	if (again && !backing_off && !c->fetch)
 		c->forced = true;
 	else if (is_fresh(c) || (backing_off && credential_is_valid(c))) {
@@ -309,13 +346,13 @@ void credential_refresh(struct credential *c, struct conn *conn)
 {
 	uint64_t now = now_seconds();
 
-	if (conn->peer.uid != 0 && c->last_refresh_asked + REFRESH_EVERY > now) {
+	if (!request_is_masters(conn) && c->last_refresh_asked + REFRESH_EVERY > now) {
 		conn_reply_error(conn, KEYFOB_EAGAIN, (unsigned int)(c->last_refresh_asked + REFRESH_EVERY - now),
 			"a refresh was asked for a moment ago");
 		return;
 	}
 	/* While the source asks for patience, only root may insist. */
-	if (conn->peer.uid != 0 && c->next_try > now_ms() && !c->fetch) {
+	if (!request_is_masters(conn) && c->next_try > now_ms() && !c->fetch) {
 		reply_failure(c, conn);
 		return;
 	}
@@ -456,6 +493,8 @@ static void store_token(struct credential *c, const char *token, size_t length)
 		log_warning("credential=%s event=store-failed error=\"%s\"; held in memory, served by socket", c->name,
 			store_reason(c->broker, error));
 		buffer_put(&c->held, token, length);
+		if (c->broker->own)
+			snprintf(c->error.text, sizeof(c->error.text), "not on the keyring: %s", store_reason(c->broker, error));
 	}
 	buffer_free(&bytes);
 	c->has_token = error == 0 || c->held.length;

@@ -341,7 +341,7 @@ static void put_request(struct buffer *b, const struct fetch *f)
 	const struct policy_provider *p = f->provider;
 
 	buffer_put_u8(b, WIRE_VERSION);
-	buffer_put_u8(b, f->tell ? WIRE_FETCH_EXCHANGE : 0);
+	buffer_put_u8(b, (uint8_t)((f->tell ? WIRE_FETCH_EXCHANGE : 0) | (f->broker->own ? WIRE_FETCH_OWN : 0)));
 	buffer_put_u8(b, p->sandbox);
 	buffer_put_text(b, p->module);
 	buffer_put_text(b, f->credential->name);

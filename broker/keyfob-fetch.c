@@ -428,6 +428,7 @@ static int fetch_once(const char *directory)
 		fetch_fail(&result, KEYFOB_CLASS_CONFIG, "keyfob-fetch cannot read the request: of another version?");
 	} else {
 		watchdog(fetch.request.timeout);
+		fetch.request.own = fetch.flags & WIRE_FETCH_OWN;
 		if (fetch.flags & WIRE_FETCH_EXCHANGE)
 			fetch.request.tell = tell;
 		obtain(&fetch, directory, &reply, &result);

@@ -4,15 +4,18 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <libgen.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/caller.h"
 #include "broker/confine.h"
 #include "broker/launcher.h"
 #include "common/log.h"
@@ -21,6 +24,7 @@
 #define DESCRIBE_MS 12000 /* the launcher ends a helper after 10 s */
 #define PLANNED_FDS 65536
 #define VERIFIER_USER "keyfob-verify"
+#define METADATA_USER "keyfob-metadata"
 
 enum mode { SERVE, CHECK, PURGE, DIRECT };
 
@@ -80,7 +84,8 @@ static const char *caller_variable(void *arg, const char *name)
 
 static struct policy *load_policy(struct broker *b, enum mode mode, struct buffer *errors)
 {
-	struct policy_source source = { b, ask_description, ask_names, mode == DIRECT ? caller_variable : NULL };
+	struct policy_source source = { b, ask_description, ask_names, mode == DIRECT ? caller_variable : NULL,
+		b->own ? b->own_name : NULL };
 
 	return policy_load(b->config_path, &source, errors);
 }
@@ -137,6 +142,36 @@ static bool name_config(struct broker *b)
 		snprintf(b->config_dir, sizeof(b->config_dir), "%s", dirname(copy));
 	free(copy);
 	return b->config_dir[0] == '/';
+}
+
+static const char *below(const char *directory, const char *rest, char *path)
+{
+	snprintf(path, PATH_MAX, "%s%s", directory, rest);
+	return path;
+}
+
+/*
+ * Where a user's own broker finds its configuration and serves. Where it
+ * serves nobody else may enter. Returns false with a line in the log.
+ */
+static bool name_own_places(enum mode mode, const char **config, const char **socket_path)
+{
+	static char config_path[PATH_MAX], path[PATH_MAX];
+	const char *home = secure_getenv("HOME"), *configs = secure_getenv("XDG_CONFIG_HOME"), *run = secure_getenv("XDG_RUNTIME_DIR");
+
+	if (!*config && configs && *configs == '/')
+		*config = below(configs, "/keyfob/keyfob.conf", config_path);
+	else if (!*config && home && *home == '/')
+		*config = below(home, "/.config/keyfob/keyfob.conf", config_path);
+	if (!*socket_path && run && *run == '/') {
+		if (mode == SERVE && mkdir(below(run, "/keyfob", path), 0700) < 0 && errno != EEXIST)
+			log_error("%s: %s", path, strerror(errno));
+		*socket_path = below(run, WIRE_SOCKET_OWN, path);
+	}
+	if (*config && (*socket_path || mode == CHECK || mode == DIRECT))
+		return true;
+	log_error("%s is not set: say %s", *config ? "XDG_RUNTIME_DIR" : "HOME", *config ? "--socket PATH" : "--config FILE");
+	return false;
 }
 
 /* Where the request socket lies, token files and credentials' sockets do too: each broker of a host has its own. */
@@ -206,7 +241,7 @@ static bool add_events(struct broker *b, struct event **events)
 			return false;
 	}
 	events[3] = event_new(b->base, b->launcher, EV_READ | EV_PERSIST, on_launcher, b);
-	return events[3] && event_add(events[3], NULL) == 0;
+	return events[3] && event_add(events[3], NULL) == 0 && service_watch(b->base);
 }
 
 static bool find_user(struct broker *b, const char *user, uid_t *uid)
@@ -235,6 +270,32 @@ static bool find_user(struct broker *b, const char *user, uid_t *uid)
 	return found;
 }
 
+/* The system users have no part in a user's own broker. His name is for status; where nobody knows it his number does. */
+static void find_own_user(struct broker *b)
+{
+	struct buffer uid, answer;
+	struct reader r;
+
+	b->fetch_uid = b->verify_uid = b->metadata_uid = (uid_t)-1;
+	snprintf(b->own_name, sizeof(b->own_name), "%u", geteuid());
+	buffer_init(&uid, 64);
+	buffer_init(&answer, WIRE_MAX);
+	buffer_put_u8(&uid, LAUNCHER_NAME_GROUPS);
+	buffer_put_text(&uid, b->own_name);
+	if (ask_names(b, 1, &uid, &answer) == 0) {
+		const uint8_t *name = NULL;
+		size_t length = 0;
+
+		reader_init(&r, answer.data, answer.length);
+		if (reader_u32(&r) == 1 && reader_u8(&r) == 1)
+			name = reader_string(&r, &length);
+		if (name && !r.failed)
+			snprintf(b->own_name, sizeof(b->own_name), "%.*s", (int)length, (const char *)name);
+	}
+	buffer_free(&uid);
+	buffer_free(&answer);
+}
+
 /* Every fetch that says nothing else runs as keyfob-fetch; where he is missing nothing can work. */
 static bool find_users(struct broker *b)
 {
@@ -245,37 +306,42 @@ static bool find_users(struct broker *b)
 	if (!find_user(b, VERIFIER_USER, &b->verify_uid) && is_root)
 		log_warning(
 			"the system user %s is missing (systemd-sysusers, or make deps): only root may ask for key sets", VERIFIER_USER);
+	if (!find_user(b, METADATA_USER, &b->metadata_uid) && is_root)
+		log_warning("the system user %s is missing (systemd-sysusers, or make deps): nobody is served by metadata = yes",
+			METADATA_USER);
 	return found || !is_root;
 }
 
 /* --- running ----------------------------------------------------------------------------------- */
 
-static struct event_base *quiet_base(void)
+static int give_up_rights(struct broker *b)
 {
-	struct event_config *config = event_config_new();
-	struct event_base *base;
+	char why[256] = "";
+	int error = caller_start(), rights = confine_broker(b->config_dir, why, sizeof(why));
 
-	/* The environment of whoever starts the broker does not choose how it waits. */
-	event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
-	base = event_base_new_with_config(config);
-	event_config_free(config);
-	return base;
+	if (rights < 0) {
+		log_error("cannot give up rights: %s", why);
+		return rights;
+	}
+	if (*why && b->own)
+		log_info("%s", why);
+	else if (*why)
+		log_warning("%s", why);
+	if (error == 0)
+		error = caller_probe();
+	if (error < 0)
+		log_error("cannot tell who calls from a container: %s; /proc and Linux 5.3 or newer are needed", strerror(-error));
+	return error;
 }
 
 static int start_serving(struct broker *b, struct policy *policy, int listener)
 {
-	char why[256] = "";
 	int error;
 
 	store_watch_quota(&b->store);
-	error = confine_broker(b->config_dir, why, sizeof(why));
-
-	if (error < 0) {
-		log_error("cannot give up rights: %s", why);
+	error = give_up_rights(b);
+	if (error < 0)
 		return error;
-	}
-	if (*why)
-		log_warning("%s", why);
 	error = store_open(&b->store, b->socket_path);
 	if (error < 0) {
 		log_error("the kernel keyring cannot be used: %s", strerror(-error));
@@ -307,13 +373,14 @@ static int serve(struct broker *b, struct policy *policy)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	b->exit_code = 0;
-	b->base = quiet_base();
+	b->base = service_base();
 	listener = service_listen(b->socket_path);
 	service_open();
 	if (!b->base || listener < 0 || !add_events(b, events) || start_serving(b, policy, listener) < 0) {
 		b->exit_code = 1;
 	} else {
 		log_notice("event=serving version=%s credentials=%zu socket=%s", KEYFOB_VERSION, b->count, b->socket_path);
+		status_begin(b);
 		service_ready();
 		event_base_dispatch(b->base);
 		service_stopping();
@@ -328,6 +395,7 @@ static int serve(struct broker *b, struct policy *policy)
 	fetch_stop();
 	policy_free(b->policy);
 	schedule_stop();
+	service_watch_stop();
 	for (size_t i = 0; i < 4; i++)
 		if (events[i])
 			event_free(events[i]);
@@ -343,7 +411,7 @@ static int serve_once(struct broker *b, struct policy *policy, const char *name)
 	struct event *event = NULL;
 	int code = 1;
 
-	b->base = quiet_base();
+	b->base = service_base();
 	if (b->base)
 		event = event_new(b->base, b->launcher, EV_READ | EV_PERSIST, on_launcher, b);
 	if (event && event_add(event, NULL) == 0)
@@ -360,7 +428,7 @@ static int serve_once(struct broker *b, struct policy *policy, const char *name)
 
 static int purge(struct broker *b)
 {
-	struct store store = { .quota_fd = -1 };
+	struct store store = { .own = b->own, .quota_fd = -1 };
 	int error = store_open(&store, b->socket_path);
 
 	if (error == 0)
@@ -373,7 +441,9 @@ static int purge(struct broker *b)
 
 static int run(struct broker *b, enum mode mode, const char *name)
 {
-	struct launcher_options options = { .fetch = b->fetch_path, .module_dir = b->module_dir, .config_dir = b->config_dir };
+	struct launcher_options options = {
+		.fetch = b->fetch_path, .module_dir = b->module_dir, .config_dir = b->config_dir, .own = b->own
+	};
 	struct policy *policy = NULL;
 	struct buffer errors;
 	pid_t launcher;
@@ -387,14 +457,16 @@ static int run(struct broker *b, enum mode mode, const char *name)
 	if (mode == SERVE)
 		options.run_dir = b->run_dir;
 	/* Under sudo the session keyring is the caller's: what he built there would be walked at every call. And no fetch has a use for it. */
-	if (geteuid() == 0 && keyctl_join_session_keyring(NULL) < 0 && errno != ENOSYS)
+	if (geteuid() == 0 && !b->own && keyctl_join_session_keyring(NULL) < 0 && errno != ENOSYS)
 		log_warning("no session keyring of its own: %s", strerror(errno));
 	b->launcher = launcher_start(&options, &launcher);
 	if (b->launcher < 0) {
 		log_error("the launcher cannot be started: %s", strerror(-b->launcher));
 		goto out;
 	}
-	policy = find_users(b) ? load_policy(b, mode, &errors) : NULL;
+	if (b->own)
+		find_own_user(b);
+	policy = b->own || find_users(b) ? load_policy(b, mode, &errors) : NULL;
 	if (!policy) {
 		log_faults(&errors);
 	} else if (mode == CHECK) {
@@ -411,11 +483,25 @@ out:
 	return code;
 }
 
+/* Who is called root in a user namespace is an ordinary user. */
+static bool check_caller(const struct broker *b, enum mode mode)
+{
+	if (b->own && geteuid() == 0 && key_ids_are_true())
+		log_error("--user is for ordinary users: root starts the broker of the whole host, without it");
+	else if (!b->own && (mode == SERVE || mode == PURGE) && geteuid() != 0)
+		log_error("must be started as root; it gives up what it does not need (keyfobd --user serves you alone, without root)");
+	else
+		return true;
+	return false;
+}
+
 static void __attribute__((noreturn)) usage(int code)
 {
 	dprintf(code ? 2 : 1,
-		"usage: keyfobd [--config FILE] [--socket PATH] [--log LEVEL] [--syslog] [--check | --purge | --direct NAME]\n"
+		"usage: keyfobd [--user] [--config FILE] [--socket PATH] [--log LEVEL] [--syslog] [--check | --purge | --direct NAME]\n"
 		"The credential broker. See keyfobd(8).\n"
+		"  --user          run as an ordinary user, for oneself: ~/.config/keyfob/keyfob.conf, "
+		"$XDG_RUNTIME_DIR/keyfob/keyfob.sock\n"
 		"  --config FILE   configuration; conf.d/*.conf beside it is read too (" CONFIG_DEFAULT ")\n"
 		"  --socket PATH   request socket (" WIRE_SOCKET_DEFAULT ")\n"
 		"  --log LEVEL     err, warning, notice, info (default) or debug\n"
@@ -430,6 +516,7 @@ static void __attribute__((noreturn)) usage(int code)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
+		{ "user", no_argument, NULL, 'u' },
 		{ "config", required_argument, NULL, 'c' },
 		{ "socket", required_argument, NULL, 's' },
 		{ "log", required_argument, NULL, 'l' },
@@ -453,6 +540,9 @@ int main(int argc, char **argv)
 	close(option);
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
+		case 'u':
+			broker.own = broker.store.own = true;
+			break;
 		case 'c':
 			config = optarg;
 			break;
@@ -489,12 +579,10 @@ int main(int argc, char **argv)
 	if (optind < argc)
 		usage(2);
 	log_open("keyfobd", to_syslog, level);
+	if (!check_caller(&broker, mode) || (broker.own && !name_own_places(mode, &config, &socket_path)))
+		return 1;
 	broker.config_path = strdup(config ? config : CONFIG_DEFAULT);
 	broker.socket_path = socket_path ? socket_path : WIRE_SOCKET_DEFAULT;
-	if ((mode == SERVE || mode == PURGE) && geteuid() != 0) {
-		log_error("must be started as root; it gives up what it does not need");
-		return 1;
-	}
 	name_run_dir(&broker);
 	return mode == PURGE ? purge(&broker) : run(&broker, mode, name);
 }

@@ -28,6 +28,7 @@
 
 #define TOKENS "token"
 #define SOCKETS "credential"
+#define CONTAINERS "container"
 #define PART 16384 /* bytes that are read at a time */
 #define SOCKET_MS 3000 /* to make one; nobody can make that slow */
 
@@ -406,28 +407,72 @@ static void serve_users(int fd, const char *run_dir)
 	wire_send(fd, &answer, -1);
 }
 
+/*
+ * A directory that holds a credential's socket and nothing else, to be mounted
+ * into containers. It stays when the socket goes, so that they find the next one.
+ */
+static int open_container(const char *run_dir, const char *name, bool make)
+{
+	char all[4096];
+	int fd = open_ours(run_dir, CONTAINERS, make);
+
+	if (fd < 0)
+		return -1;
+	close(fd);
+	if (snprintf(all, sizeof(all), "%s/" CONTAINERS, run_dir) < (int)sizeof(all))
+		return open_ours(all, name, make);
+	errno = ENAMETOOLONG;
+	return -1;
+}
+
+static void remove_containers(const char *run_dir)
+{
+	static const struct set nothing = { 0 };
+	int all = open_ours(run_dir, CONTAINERS, false);
+	DIR *list = all < 0 ? NULL : fdopendir(all);
+	struct dirent *entry;
+
+	while (list && (entry = readdir(list))) {
+		int own = wire_name_valid(entry->d_name) ? open_container(run_dir, entry->d_name, false) : -1;
+
+		if (own < 0)
+			continue;
+		remove_others(own, &nothing);
+		close(own);
+		unlinkat(all, entry->d_name, AT_REMOVEDIR);
+	}
+	if (list)
+		closedir(list);
+}
+
 /* NULL, or why not. *listener stays -1 when the socket was only to be removed. */
 static const char *make_socket(const char *run_dir, const char *name, uid_t uid, gid_t gid, mode_t mode, int *listener)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	char file[WIRE_NAME_MAX + 8];
-	int directory = open_ours(run_dir, SOCKETS, mode != 0);
+	int directory = open_ours(run_dir, SOCKETS, mode != 0), container;
 	size_t length;
 
 	snprintf(file, sizeof(file), "%s.sock", name);
 	if (directory >= 0)
 		unlinkat(directory, file, 0);
+	else if (mode)
+		return strerror(errno);
+	container = open_container(run_dir, name, mode != 0);
+	if (container >= 0)
+		unlinkat(container, file, 0);
+	else if (mode)
+		return strerror(errno);
 	if (!mode)
 		return NULL;
-	if (directory < 0)
-		return strerror(errno);
 	length = (size_t)snprintf(address.sun_path, sizeof(address.sun_path), "%s/" SOCKETS "/%s", run_dir, file);
 	if (length >= sizeof(address.sun_path))
 		return "the path of a socket has at most 107 bytes";
 	*listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	/* Closed to all until owner and mode are what they shall be; the mode first, while root still owns it. */
+	/* Closed to all until owner and mode are what they shall be; link and mode first, while root still owns it. */
 	umask(0777);
-	if (*listener < 0 || bind(*listener, (struct sockaddr *)&address, sizeof(address)) < 0 || fchmodat(directory, file, mode, 0) < 0 ||
+	if (*listener < 0 || bind(*listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+		linkat(directory, file, container, file, 0) < 0 || fchmodat(directory, file, mode, 0) < 0 ||
 		fchownat(directory, file, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 || listen(*listener, SOMAXCONN) < 0)
 		return strerror(errno);
 	return NULL;
@@ -481,6 +526,7 @@ void launcher_purge_files(const char *run_dir)
 		remove_others(sockets, &nothing);
 		close(sockets);
 	}
+	remove_containers(run_dir);
 }
 
 /* --- in keyfobd --------------------------------------------------------------------------------- */

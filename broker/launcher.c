@@ -65,11 +65,12 @@ static void reset_signals(void)
 }
 
 /* For good: with all three ids of another user the kernel takes the capabilities too. Without root we are who we are. */
-static bool become(const struct passwd *user)
+static bool become(const struct launcher *l, const struct passwd *user)
 {
-	return geteuid() != 0 || (user && user->pw_uid != 0 && initgroups(user->pw_name, user->pw_gid) == 0 &&
-					 setresgid(user->pw_gid, user->pw_gid, user->pw_gid) == 0 &&
-					 setresuid(user->pw_uid, user->pw_uid, user->pw_uid) == 0);
+	return l->options->own || geteuid() != 0 ||
+	       (user && user->pw_uid != 0 && initgroups(user->pw_name, user->pw_gid) == 0 &&
+		       setresgid(user->pw_gid, user->pw_gid, user->pw_gid) == 0 &&
+		       setresuid(user->pw_uid, user->pw_uid, user->pw_uid) == 0);
 }
 
 static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, const struct passwd *user, int fd, const char *describe)
@@ -82,7 +83,7 @@ static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, const
 
 	reset_signals();
 	/* After the change of user, which takes it back. A launcher that is gone ends no fetch. */
-	if (setsid() < 0 || null < 0 || !become(user) || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || dup2(describe ? null : fd, 0) < 0 ||
+	if (setsid() < 0 || null < 0 || !become(l, user) || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || dup2(describe ? null : fd, 0) < 0 ||
 		dup2(fd, 1) < 0 || dup2(null, 2) < 0 || chdir("/") < 0)
 		_exit(126);
 	close_range(3, ~0u, 0);

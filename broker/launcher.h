@@ -54,6 +54,7 @@ struct launcher_options {
 	const char *fetch; /* keyfob-fetch, absolute */
 	const char *module_dir; /* absolute */
 	const char *config_dir; /* absolute; secrets may lie below it */
+	bool own; /* fetches run as the caller: a user's own broker, who may be called root in a user namespace */
 	const char *run_dir; /* token files and credentials' sockets lie below it; NULL: they are not to be */
 };
 

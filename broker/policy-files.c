@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The keys of a credential by which unmodified clients reach it: file and socket. */
+#include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,6 +107,22 @@ static bool is_mode(const char *text, uint32_t *mode)
 
 	*mode = (uint32_t)strtoul(text, &end, 8);
 	return (digits == 3 || digits == 4) && text[digits] == 0 && *mode <= 0777;
+}
+
+bool policy_socket_number(const char *text, uint32_t *id)
+{
+	unsigned long long value;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	/* The largest number means "leave it" to chown(2). */
+	if (*end || errno || value >= UINT32_MAX)
+		return false;
+	*id = (uint32_t)value;
+	return true;
 }
 
 bool policy_take_socket(struct policy_credential *c, const char *value, const struct policy_fault *at)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/wire.h"
 
 #define WORDS_MAX 128
@@ -15,13 +16,13 @@
 
 void policy_error(const struct policy_fault *at, const char *format, ...)
 {
-	char text[1024];
+	char text[1024], shown[2048];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	buffer_printf(at->errors, "%s:%u: %s\n", at->file, at->line, text);
+	buffer_printf(at->errors, "%s:%u: %s\n", at->file, at->line, log_escape(text, shown, sizeof(shown)));
 }
 
 /* --- words --------------------------------------------------------------------- */
@@ -423,7 +424,7 @@ bool policy_parse_provider(struct policy *policy, const struct policy_source *so
 			ok = false;
 		}
 	}
-	if (ok && m->sandbox == KEYFOB_SANDBOX_EXEC && !provider->run_as_name) {
+	if (ok && m->sandbox == KEYFOB_SANDBOX_EXEC && !provider->run_as_name && !source->own) {
 		policy_error(at, "%s runs a program and must say as whom: run_as=USER", m->name);
 		ok = false;
 	}

@@ -2,9 +2,11 @@
 #include "broker/policy.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "broker/launcher.h"
 #include "common/wire.h"
@@ -123,6 +125,10 @@ static bool take_key(struct policy *policy, const struct policy_source *source, 
 		return take_allow(c, value, at);
 	if (strcmp(key, "trust_run_as") == 0)
 		return is_yes(value, at, key, &c->trust_run_as);
+	if (strcmp(key, "metadata") == 0) {
+		c->metadata_line = entry->line;
+		return is_yes(value, at, key, &c->metadata);
+	}
 	if (strcmp(key, "token") == 0) {
 		ok = choose(value, at, key, "access", "id", &choice);
 		c->kind = choice ? KEYFOB_KIND_ID : KEYFOB_KIND_ACCESS;
@@ -150,25 +156,56 @@ static bool take_key(struct policy *policy, const struct policy_source *source, 
 	}
 	policy_error(at,
 		"a credential has no key %s (it has: description, resource, provider, allow, identity_provider, token, refresh, min_ttl, "
-		"store, file, socket, trust_run_as)",
+		"store, file, socket, metadata, trust_run_as)",
 		key);
 	return false;
 }
 
+/* A user's own keyring has little room: there a digest stands for the text (FNV-1a; nobody but him could make two that agree). */
+static void digest(char *text, const char *whole)
+{
+	uint64_t hash = 0xcbf29ce484222325u;
+
+	for (; *whole; whole++)
+		hash = (hash ^ (unsigned char)*whole) * 0x100000001b3u;
+	sprintf(text, "%016" PRIx64, hash);
+}
+
 /* Everything that decides which token comes, and nothing that does not: a change here makes what is stored worthless. */
-static bool define(struct policy_credential *c)
+static bool define(struct policy_credential *c, bool own)
 {
 	struct buffer b;
 	const char *text;
+	char short_text[17];
 
 	buffer_init(&b, WIRE_TOKEN_MAX / 2);
 	buffer_printf(&b, "resource=%s\nkind=%u\n", c->resource ? c->resource : "", c->kind);
 	for (size_t i = 0; i < c->provider_count; i++)
 		buffer_printf(&b, "provider=%s\nuid=%u\n", c->providers[i].line ? c->providers[i].line : "", c->providers[i].run_as);
 	text = buffer_cstring(&b);
+	if (text && own) {
+		digest(short_text, text);
+		text = short_text;
+	}
 	c->definition = text ? strdup(text) : NULL;
 	buffer_free(&b);
 	return c->definition != NULL;
+}
+
+/* A metadata client does not name a credential: what it asks for must tell which one it is. */
+static bool check_metadata(const struct policy_credential *c, struct policy_fault *at)
+{
+	at->line = c->metadata_line;
+	if (!c->resource || !*c->resource) {
+		policy_error(at, "credential %s: metadata = yes needs a resource, by which metadata clients ask", c->name);
+		return false;
+	}
+	if (policy_kind(c) == KEYFOB_KIND_DEFAULT) {
+		policy_error(at, "credential %s: metadata = yes with providers of both kinds of token needs token = access or token = id",
+			c->name);
+		return false;
+	}
+	return true;
 }
 
 static bool take_credential(
@@ -199,7 +236,8 @@ static bool take_credential(
 		policy_error(&at, "credential %s has no provider line", section->name);
 		ok = false;
 	}
-	return ok;
+	/* Of what is faulty anyway nobody knows the kind. */
+	return ok && (!c->metadata || check_metadata(c, &at));
 }
 
 /* --- names ---------------------------------------------------------------------- */
@@ -231,6 +269,37 @@ static void check_run_as(const struct policy_credential *c, const struct policy_
 				"credential %s runs its provider as %s and allows %s:%s, who would have to trust %s; say trust_run_as = "
 				"yes if so",
 				c->name, p->run_as_name, c->rules[i].is_group ? "group" : "user", c->rules[i].name, p->run_as_name);
+}
+
+/* A user's own broker can neither become another one nor keep a token from its user. */
+static void keep_own(struct policy_credential *c, const char *name, struct buffer *errors)
+{
+	struct policy_fault at = { c->file, c->line, errors };
+	uid_t self = geteuid();
+
+	for (size_t i = 0; i < c->rule_count; i++) {
+		at.line = c->rules[i].line;
+		if (c->rules[i].is_group || c->rules[i].id != self)
+			policy_error(&at, "credential %s allows %s:%s: with --user it can allow nobody but the user himself (uid %u)",
+				c->name, c->rules[i].is_group ? "group" : "user", c->rules[i].name, self);
+	}
+	for (size_t i = 0; i < c->provider_count; i++) {
+		at.line = c->providers[i].where;
+		if (c->providers[i].run_as_name && c->providers[i].run_as != self)
+			policy_error(&at,
+				"credential %s: run_as=%s: with --user providers run as the user himself (uid %u); leave run_as out",
+				c->name, c->providers[i].run_as_name, self);
+		c->providers[i].run_as = self;
+	}
+	/* Nobody named: then he. */
+	if (!c->rule_count && (c->rules = calloc(1, sizeof(*c->rules))) && (c->rules->name = strdup(name))) {
+		c->rules->id = self;
+		c->rule_count = 1;
+	}
+	at.line = c->socket.line;
+	if (c->socket.user && c->socket.uid != self)
+		policy_error(
+			&at, "credential %s: socket: with --user its owner can be nobody but the user himself (uid %u)", c->name, self);
 }
 
 /* All names of the configuration in one question; a directory service may be slow. */
@@ -266,6 +335,7 @@ static void resolve(struct policy *policy, const struct policy_source *source, s
 	for (size_t i = 0; i < policy->count; i++) {
 		struct policy_credential *c = &policy->credentials[i];
 		struct policy_fault at = { c->file, c->line, errors };
+		size_t faults = errors->length;
 
 		for (size_t j = 0; j < c->rule_count; j++) {
 			at.line = c->rules[j].line;
@@ -282,10 +352,12 @@ static void resolve(struct policy *policy, const struct policy_source *source, s
 				check_run_as(c, p, found, &at);
 		}
 		at.line = c->socket.line;
-		if (c->socket.user && !take_id(&r, &c->socket.uid))
+		if (c->socket.user && !take_id(&r, &c->socket.uid) && !policy_socket_number(c->socket.user, &c->socket.uid))
 			policy_error(&at, "credential %s: socket: there is no user %s", c->name, c->socket.user);
-		if (c->socket.user && !take_id(&r, &c->socket.gid))
+		if (c->socket.user && !take_id(&r, &c->socket.gid) && !policy_socket_number(c->socket.group, &c->socket.gid))
 			policy_error(&at, "credential %s: socket: there is no group %s", c->name, c->socket.group);
+		if (source->own && errors->length == faults)
+			keep_own(c, source->own, errors);
 	}
 out:
 	buffer_free(&request);
@@ -382,7 +454,7 @@ struct policy *policy_load(const char *path, const struct policy_source *source,
 	if (errors->length == 0 && !errors->failed && policy->count)
 		resolve(policy, source, errors);
 	for (size_t i = 0; i < policy->count; i++)
-		if (!define(&policy->credentials[i]))
+		if (!define(&policy->credentials[i], source->own != NULL))
 			policy_error(&(struct policy_fault){ policy->credentials[i].file, policy->credentials[i].line, errors },
 				"credential %s: its provider lines are too long", policy->credentials[i].name);
 	if (policy->count)
@@ -453,4 +525,16 @@ bool policy_allows(const struct policy_credential *credential, uid_t uid, const 
 bool policy_uid_is_recycled(uid_t uid)
 {
 	return uid >= POLICY_RECYCLED_UID_FIRST && uid <= POLICY_RECYCLED_UID_LAST;
+}
+
+uint8_t policy_kind(const struct policy_credential *credential)
+{
+	uint8_t kind = credential->kind;
+
+	for (size_t i = 0; credential->kind == KEYFOB_KIND_DEFAULT && i < credential->provider_count; i++) {
+		if (i && credential->providers[i].kind != kind)
+			return KEYFOB_KIND_DEFAULT;
+		kind = credential->providers[i].kind;
+	}
+	return kind;
 }

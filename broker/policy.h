@@ -93,6 +93,8 @@ struct policy_credential {
 	enum policy_refresh refresh;
 	enum policy_store store;
 	bool trust_run_as;
+	bool metadata; /* handed out by keyfob-metadata as well */
+	unsigned int metadata_line;
 	unsigned int min_ttl;
 	bool has_raw_file;
 	unsigned int file_line;
@@ -125,6 +127,7 @@ struct policy_source {
 	 * there, and env:NAME is a fault.
 	 */
 	const char *(*variable)(void *arg, const char *name);
+	const char *own; /* for a user's own broker, which serves, and runs, nobody but him: his name; else NULL */
 };
 
 /*
@@ -140,6 +143,8 @@ bool policy_allows(const struct policy_credential *credential, uid_t uid, const 
 /* Is he named himself, so that he gets his copy ahead? */
 bool policy_names_user(const struct policy_credential *credential, uid_t uid);
 bool policy_uid_is_recycled(uid_t uid);
+/* The kind of its tokens, KEYFOB_KIND_DEFAULT where that depends on which provider line gives one. */
+uint8_t policy_kind(const struct policy_credential *credential);
 /* Do its readers find it in files? */
 bool policy_has_file(const struct policy_credential *credential);
 
@@ -158,6 +163,8 @@ void policy_free_modules(struct policy_module *modules);
 /* In policy-files.c: the keys file and socket. */
 bool policy_take_file(struct policy_credential *c, const char *value, const struct policy_fault *at);
 bool policy_take_socket(struct policy_credential *c, const char *value, const struct policy_fault *at);
+/* An id in the place of a name that there is not, as chown(1) takes it: the users of containers have no names on the host. */
+bool policy_socket_number(const char *text, uint32_t *id);
 void policy_check_files(const struct policy *policy, struct buffer *errors);
 void policy_free_files(struct policy_credential *c);
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "broker/broker.h"
 #include "broker/launcher.h"
@@ -17,6 +18,11 @@
 bool request_may_have(const struct conn *conn, const struct credential *c)
 {
 	return policy_allows(c->policy, conn->peer.uid, conn->groups, conn->group_count);
+}
+
+bool request_is_masters(const struct conn *conn)
+{
+	return conn->peer.uid == 0 || (conn->broker->own && conn->peer.uid == geteuid());
 }
 
 /* Whoever is refused in a loop does not fill the log. */
@@ -100,7 +106,7 @@ static void handle_drop(struct conn *conn, struct reader *r)
 
 	if (!c)
 		return;
-	credential_drop(c, "root asked");
+	credential_drop(c, conn->peer.uid == 0 ? "root asked" : "its user asked");
 	c->forced = true;
 	schedule_arm(conn->broker);
 	reply_when_written(conn);
@@ -307,7 +313,7 @@ static void handle_try(struct conn *conn, struct reader *r)
 	try_line(conn);
 }
 
-enum who { ANYBODY, VERIFIER, ROOT }; /* root may ask all */
+enum who { ANYBODY, VERIFIER, METADATA, ROOT }; /* root may ask all */
 
 static const struct {
 	enum who who;
@@ -322,12 +328,16 @@ static const struct {
 	[WIRE_MAY] = { ANYBODY, handle_may },
 	[WIRE_TRY] = { ROOT, handle_try },
 	[WIRE_KEYSET] = { VERIFIER, keyset_ask },
+	[WIRE_METADATA] = { METADATA, metadata_ask },
 };
 
 static bool may_ask(const struct conn *conn, enum who who)
 {
-	return who == ANYBODY || conn->peer.uid == 0 || (who == VERIFIER && conn->peer.uid == conn->broker->verify_uid);
+	return who == ANYBODY || request_is_masters(conn) || (who == VERIFIER && conn->peer.uid == conn->broker->verify_uid) ||
+	       (who == METADATA && conn->peer.uid == conn->broker->metadata_uid);
 }
+
+static const char *const who_words[] = { [VERIFIER] = "root and keyfob-verifyd", [METADATA] = "root and keyfob-metadata", [ROOT] = "root" };
 
 void request_dispatch(struct conn *conn, const struct buffer *frame)
 {
@@ -344,8 +354,7 @@ void request_dispatch(struct conn *conn, const struct buffer *frame)
 	else if (!may_ask(conn, requests[opcode].who)) {
 		if (request_may_log_denial(conn))
 			log_notice("uid=%u pid=%d event=denied request=%u", conn->peer.uid, conn->peer.pid, opcode);
-		conn_reply_error(conn, KEYFOB_EDENIED, 0, "only %s may ask for that",
-			requests[opcode].who == VERIFIER ? "root and keyfob-verifyd" : "root");
+		conn_reply_error(conn, KEYFOB_EDENIED, 0, "only %s may ask for that", who_words[requests[opcode].who]);
 	} else
 		requests[opcode].handle(conn, &r);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "broker/broker.h"
+#include "broker/caller.h"
 #include "common/log.h"
 #include "common/service.h"
 
@@ -45,6 +46,8 @@ void conn_close(struct conn *conn)
 	leave_waiters(conn);
 	if (conn->keyset)
 		keyset_leave(conn);
+	if (conn->question)
+		metadata_leave(conn);
 	if (conn->fetch)
 		fetch_cancel(conn->fetch);
 	*conn->previous = conn->next;
@@ -134,6 +137,8 @@ void conn_reply_token(struct conn *conn, struct credential *c)
 	buffer_put_u64(&b, c->record.expires);
 	buffer_put_u64(&b, c->record.refresh);
 	buffer_put_text(&b, c->record.fingerprint);
+	if (conn->question)
+		buffer_put_text(&b, c->name);
 	buffer_free(&token);
 	conn_reply_end(conn, &b);
 }
@@ -149,10 +154,11 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 	if (conn->stage == CONN_PUBLISH)
 		conn_reply_token(conn, conn->credential);
 	else if (conn->stage == CONN_FETCH && conn->credential)
-		conn_reply_error(conn, KEYFOB_EAGAIN, 0, "no token within %d s%s%s", GET_SECONDS, *conn->credential->error.text ? ": " : "",
-			conn->credential->error.text);
+		credential_wait_is_over(conn->credential, conn);
 	else if (conn->stage == CONN_FILES)
 		request_reply_empty(conn);
+	else if (conn->stage == CONN_LOOKUP)
+		conn_reply_error(conn, KEYFOB_EAGAIN, 1, "uid %u could not be looked up in time", conn->peer.uid);
 	else if (conn->stage == CONN_KEYSET)
 		conn_reply_error(conn, KEYFOB_EAGAIN, 0, "no key set in time");
 	else
@@ -215,11 +221,11 @@ static bool take_groups(struct conn *conn)
 	return true;
 }
 
-static bool is_crowded(struct broker *b, uid_t uid)
+bool serve_is_crowded(const struct broker *b, uid_t uid)
 {
 	unsigned int count = 0;
 
-	for (struct conn *conn = b->conns; conn; conn = conn->next)
+	for (const struct conn *conn = b->conns; conn; conn = conn->next)
 		count += conn->peer.uid == uid;
 	return count > PER_UID_MAX;
 }
@@ -235,6 +241,27 @@ static void take_door(struct conn *conn)
 	conn->deadline = now_ms() + GET_SECONDS * 1000;
 	conn->door->socket_asked = now_seconds();
 	credential_get(conn->door, conn);
+}
+
+/*
+ * The request socket knows people by uid, and in a container those are not the
+ * host's people. Returns whether he is one of them; the refusal is then on its
+ * way.
+ */
+static bool is_from_container(struct conn *conn)
+{
+	int where = caller_where(conn->fd, conn->peer.pid);
+
+	if (where == -EXDEV) {
+		if (request_may_log_denial(conn))
+			log_notice("uid=%u pid=%d event=denied reason=\"a container may not ask by the request socket\"", conn->peer.uid,
+				conn->peer.pid);
+		conn_reply_error(conn, KEYFOB_EDENIED, 0,
+			"callers from a container read the credential's own socket: socket = USER:GROUP MODE (keyfob.conf(5))");
+	} else if (where < 0) {
+		conn_reply_error(conn, KEYFOB_EAGAIN, 1, "where process %d runs cannot be told: %s", conn->peer.pid, strerror(-where));
+	}
+	return where < 0;
 }
 
 static void take_connection(struct broker *b, int fd, struct credential *door)
@@ -266,7 +293,7 @@ static void take_connection(struct broker *b, int fd, struct credential *door)
 		conn_reply_error(conn, KEYFOB_EDENIED, 0, "a fetch may not ask the broker");
 		return;
 	}
-	if (is_crowded(b, conn->peer.uid)) {
+	if (serve_is_crowded(b, conn->peer.uid)) {
 		conn_reply_error(conn, KEYFOB_EAGAIN, 1, "uid %u has %d requests waiting", conn->peer.uid, PER_UID_MAX);
 		return;
 	}
@@ -274,6 +301,8 @@ static void take_connection(struct broker *b, int fd, struct credential *door)
 		take_door(conn);
 		return;
 	}
+	if (is_from_container(conn))
+		return;
 	conn->timer = event_new(b->base, -1, 0, on_timeout, conn);
 	conn->event = event_new(b->base, fd, EV_READ | EV_PERSIST, on_frame, conn);
 	if (!conn->timer || !conn->event || event_add(conn->event, NULL) < 0 || event_add(conn->timer, &limit) < 0)
@@ -344,12 +373,15 @@ void serve_reloaded(struct broker *b)
 	struct conn *conn, *next;
 
 	keyset_reloaded(b);
+	metadata_reloaded();
 	for (conn = b->conns; conn; conn = next) {
 		next = conn->next;
 		if (conn->fetch)
 			conn_reply_error(conn, KEYFOB_EAGAIN, 1, "the configuration was read afresh meanwhile");
 		else if (conn->credential && !conn->door && !request_may_have(conn, conn->credential))
 			conn_reply_error(conn, KEYFOB_EDENIED, 0, "uid %u is not allowed to have it any more", conn->peer.uid);
+		else if (conn->credential && conn->question && !metadata_fits(conn, conn->credential))
+			conn_reply_error(conn, KEYFOB_EAGAIN, 1, "the configuration was read afresh meanwhile");
 	}
 }
 
@@ -368,6 +400,7 @@ void serve_stop(struct broker *b)
 {
 	while (b->conns)
 		conn_close(b->conns);
+	metadata_stop();
 	if (listener_event)
 		event_free(listener_event);
 	if (listen_again)

@@ -8,6 +8,19 @@
 #define READERS_TOLD 256 /* a frame has room for so much; the rest is a number */
 #define ENTRY_ROOM 16384
 
+static int64_t boot_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void status_begin(struct broker *b)
+{
+	b->began = boot_ms();
+}
+
 static void put_readers(struct buffer *b, const struct credential *c, bool all)
 {
 	char name[80], path[WIRE_TEXT_MAX];
@@ -41,6 +54,23 @@ static void put_readers(struct buffer *b, const struct credential *c, bool all)
 		snprintf(path, sizeof(path), "%.900s/credential/%s.sock", c->broker->run_dir, c->name);
 		buffer_put_text(&list, path);
 		buffer_put_u8(&list, c->socket_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE);
+		count++;
+	}
+	if (all && c->policy->has_raw_file && count < READERS_TOLD) {
+		snprintf(path, sizeof(path), "%.900s/token/*/%s", c->broker->run_dir, c->name);
+		buffer_put_text(&list, path);
+		buffer_put_u8(&list, WIRE_READER_NONE);
+		count++;
+	}
+	if (all && c->policy->pgpass_count && count < READERS_TOLD) {
+		snprintf(path, sizeof(path), "%.900s/token/*/" POLICY_PGPASS, c->broker->run_dir);
+		buffer_put_text(&list, path);
+		buffer_put_u8(&list, WIRE_READER_NONE);
+		count++;
+	}
+	if (all && c->policy->metadata && count < READERS_TOLD) {
+		buffer_put_text(&list, "metadata");
+		buffer_put_u8(&list, c->metadata_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE);
 		count++;
 	}
 	buffer_put_u32(b, list.failed ? 0 : count);
@@ -123,6 +153,8 @@ void status_reply(struct broker *b, struct conn *conn, const char *name, const c
 	size_t more_at = reply->length;
 
 	buffer_put_u8(reply, 0);
+	buffer_put_text(reply, KEYFOB_VERSION);
+	buffer_put_u64(reply, (uint64_t)(now_ms() - (boot_ms() - b->began)) / 1000);
 	for (size_t i = 0; i < b->count; i++) {
 		const struct credential *c = b->credentials[i];
 		struct buffer entry;
@@ -132,7 +164,7 @@ void status_reply(struct broker *b, struct conn *conn, const char *name, const c
 			!policy_allows(c->policy, conn->peer.uid, conn->groups, conn->group_count))
 			continue;
 		buffer_init(&entry, 2 * ENTRY_ROOM);
-		put_credential(&entry, c, conn->peer.uid == 0);
+		put_credential(&entry, c, request_is_masters(conn));
 		full = reply->length + entry.length > WIRE_MAX;
 		if (full)
 			reply->data[more_at] = 1;

@@ -126,8 +126,16 @@ static int check_directory(int fd, const char *path)
 	return 0;
 }
 
+/* Where nothing stands yet. A directory of somebody else's is not root's for being made by root. */
+static int make_directory(const char *path)
+{
+	if (mkdir(path, 0755) < 0)
+		return errno == EEXIST ? 0 : cli_fail(KEYFOB_EFAIL, NULL, "%s: %s", path, strerror(errno));
+	return chmod(path, 0755) < 0 ? cli_fail(KEYFOB_EFAIL, NULL, "%s: %s", path, strerror(errno)) : 0;
+}
+
 /* conf.d is made where it is missing, but only beside a configuration that is root's own. */
-static int open_directory(struct admin *a)
+static int open_directory(struct admin *a, bool create)
 {
 	char copy[PATH_MAX];
 	const char *parent;
@@ -136,11 +144,15 @@ static int open_directory(struct admin *a)
 	if (geteuid() != 0)
 		return cli_fail(KEYFOB_EDENIED, a->cli->verb->name,
 			"only root may change the configuration (sudo keyfob ...; the add verbs show with --print what they would write)");
-	if (access(a->path, F_OK) < 0)
+	a->is_new = create && access(a->path, F_OK) < 0 && errno == ENOENT;
+	if (!a->is_new && access(a->path, F_OK) < 0)
 		return cli_fail(
 			KEYFOB_EFAIL, NULL, "%s: %s%s", a->path, strerror(errno), errno == ENOENT ? " (an empty file will do)" : "");
 	strcpy(copy, a->path);
 	parent = dirname(copy);
+	code = a->is_new ? make_directory(parent) : 0;
+	if (code)
+		return code;
 	fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	code = check_directory(fd, parent);
 	/* keyfob-verifyd reads it as a user of its own, whatever root's umask is. */
@@ -150,9 +162,17 @@ static int open_directory(struct admin *a)
 		a->fd = openat(fd, "conf.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		code = check_directory(a->fd, a->directory);
 	}
+	if (!code)
+		code = lock(a);
+	if (!code && a->is_new) {
+		close(a->fd);
+		a->fd = fd;
+		strcpy(a->directory, parent);
+		return 0;
+	}
 	if (fd >= 0)
 		close(fd);
-	return code ? code : lock(a);
+	return code;
 }
 
 int admin_open(struct admin *a, const struct cli *cli, enum admin_purpose purpose)
@@ -165,9 +185,9 @@ int admin_open(struct admin *a, const struct cli *cli, enum admin_purpose purpos
 	a->fd = a->lock = -1;
 	if (!find_paths(a))
 		return cli_fail(KEYFOB_EFAIL, NULL, "the configuration's path is too long");
-	if (purpose == ADMIN_CHANGE)
-		code = open_directory(a);
-	if (code)
+	if (purpose == ADMIN_CHANGE || purpose == ADMIN_CREATE)
+		code = open_directory(a, purpose == ADMIN_CREATE);
+	if (code || a->is_new)
 		return code;
 	if (access(a->path, R_OK) < 0 && purpose == ADMIN_PEEK)
 		return ADMIN_NO_CONFIG;
@@ -180,7 +200,7 @@ int admin_open(struct admin *a, const struct cli *cli, enum admin_purpose purpos
 	buffer_init(&errors, CLI_OUTPUT_MAX);
 	if (!config_load(a->path, &a->config, &errors) || !federation_load(&a->config, &a->now, &errors)) {
 		code = purpose == ADMIN_PEEK ? ADMIN_FAULTY : admin_fail_lines(&errors);
-		if (purpose == ADMIN_CHANGE)
+		if (purpose == ADMIN_CHANGE || purpose == ADMIN_CREATE)
 			cli_fail(KEYFOB_EFAIL, NULL, "nothing was changed: mend what stands there first (keyfob doctor --config)");
 	}
 	buffer_free(&errors);

@@ -20,8 +20,10 @@ static int read_named(const char *name, struct buffer *token)
 
 	buffer_init(token, WIRE_VERIFY_TOKEN_MAX);
 	error = keyfob_open(&kf);
+	cli_progress_begin(name, "waiting for a token");
 	if (!error)
 		error = keyfob_get(kf, name, &got);
+	cli_progress_end();
 	if (error) {
 		if (kf)
 			keyfob_message(kf, message, sizeof(message));

@@ -2,6 +2,7 @@
 #include "cli/admin.h"
 
 static const struct cli_run runs[] = {
+	{ "doctor", admin_doctor },
 	{ "explain", admin_explain },
 	{ "idp list", admin_idp_list },
 	{ "idp show", admin_idp_show },
@@ -17,6 +18,8 @@ static const struct cli_run runs[] = {
 	{ "dbuser show", admin_dbuser_show },
 	{ "dbuser add", admin_dbuser_add },
 	{ "dbuser delete", admin_delete },
+	{ "init", admin_init },
+	{ "metadata-rules", admin_metadata_rules },
 	{ 0 },
 };
 

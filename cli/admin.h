@@ -24,6 +24,7 @@ struct admin {
 	const struct cli *cli;
 	char path[PATH_MAX], directory[PATH_MAX]; /* keyfob.conf, and conf.d beside it, as the reader spells them */
 	int fd, lock; /* of conf.d, and what keeps other editors out; -1: only reading */
+	bool is_new; /* there is none yet: fd and directory are those where keyfob.conf shall be */
 	struct config config;
 	struct federation now;
 };
@@ -32,6 +33,7 @@ struct admin {
 enum admin_purpose {
 	ADMIN_LOOK,
 	ADMIN_CHANGE,
+	ADMIN_CREATE, /* change it, or make the first one */
 	ADMIN_PEEK, /* if there is one, and this user may read it */
 };
 #define ADMIN_NO_CONFIG (-1)
@@ -168,5 +170,8 @@ int admin_dbuser_show(const struct cli *cli);
 int admin_dbuser_add(const struct cli *cli);
 int admin_delete(const struct cli *cli); /* of all three kinds */
 int admin_explain(const struct cli *cli);
+int admin_doctor(const struct cli *cli);
+int admin_init(const struct cli *cli);
+int admin_metadata_rules(const struct cli *cli);
 
 #endif

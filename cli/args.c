@@ -210,6 +210,14 @@ static int read_option(const struct cli *cli, const struct cli_option *options, 
 	return -1;
 }
 
+static bool has_option(const struct cli_option *options, const char *name)
+{
+	for (; options && options->name; options++)
+		if (strcmp(options->name, name) == 0)
+			return true;
+	return false;
+}
+
 /* Does a verb begin with this word, whole? */
 static bool begins(const struct cli_verb *verb, const char *word)
 {
@@ -306,6 +314,21 @@ static int help(const struct cli_verb *table, int argc, char **argv)
 	return print(&b);
 }
 
+/* For the completion of shells (packaging/completions): VERB|OPTIONS|OPERANDS lines. */
+static int put_words(const struct cli_verb *table)
+{
+	struct buffer b;
+
+	buffer_init(&b, CLI_OUTPUT_MAX);
+	for (const struct cli_verb *v = table; v->name; v++) {
+		buffer_printf(&b, "%s|", v->name);
+		for (const struct cli_option *o = v->options; o && o->name; o++)
+			buffer_printf(&b, "--%s%s ", o->name, o->argument ? "=" : "");
+		buffer_printf(&b, "--help|%s\n", v->operands);
+	}
+	return print(&b);
+}
+
 /* The options before the verb. Returns false when all is done, with *code set. */
 static bool read_globals(struct cli *cli, const struct cli_verb *table, int argc, char **argv, int *at, int *code)
 {
@@ -337,8 +360,13 @@ static bool read_globals(struct cli *cli, const struct cli_verb *table, int argc
 /* An option of the verb, which may be one that repeats. Returns false with the complaint made. */
 static bool read_verb_option(struct cli *cli, int argc, char **argv, int *at)
 {
-	int option = read_option(cli, cli->verb->options, argc, argv, at, cli->value);
+	static char watch[] = "--watch";
+	int option;
 
+	/* The one option that has a letter, too: fingers know it from other programs. */
+	if (strcmp(argv[*at], "-w") == 0 && has_option(cli->verb->options, "watch"))
+		argv[*at] = watch;
+	option = read_option(cli, cli->verb->options, argc, argv, at, cli->value);
 	if (option < 0)
 		return false;
 	if (!cli->verb->options[option].repeats)
@@ -392,6 +420,10 @@ bool cli_parse(struct cli *cli, const struct cli_verb *table, int argc, char **a
 		return false;
 	if (at == argc) {
 		*code = complain(NULL, "say what to do");
+		return false;
+	}
+	if (at == 1 && strcmp(argv[at], "words") == 0) {
+		*code = put_words(table);
 		return false;
 	}
 	if (strcmp(argv[at], "help") == 0) {

@@ -19,7 +19,7 @@
 #include "keyring/keyfob.h"
 
 #define CLI_OPTIONS 24 /* a verb has at most so many */
-#define CLI_OPERANDS 3
+#define CLI_OPERANDS 16
 #define CLI_REPEATED 64 /* values of options that may repeat, all together */
 #define CLI_OUTPUT_MAX (16u << 20)
 #define CLI_BRIEF_MS 10000 /* the broker answers out of its memory */
@@ -92,6 +92,8 @@ int cli_output(const struct buffer *b);
 int cli_fail(int error, const char *subject, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same for a request that failed, with a hint of what to do. message may be "". */
 int cli_fail_request(int error, const char *name, const char *message);
+/* May the caller all that root may? For advice: the broker decides. Root, and who runs the broker himself. */
+bool cli_is_master(void);
 /* Append outside text with everything but printable ASCII escaped. */
 bool cli_put_escaped(struct buffer *b, const char *text);
 /* Ask the broker; on failure the line is on stderr. Returns 0 or an exit code. */
@@ -105,7 +107,8 @@ int cli_call_verifier(enum wire_verify opcode, const char *subject, const struct
 	struct reader *r, char *message);
 /* Its socket: KEYFOB_VERIFY_SOCKET, else the compiled-in path. */
 const char *cli_verifier_socket(void);
-/* Say that the broker's reply makes no sense. Returns 1. */
+#define CLI_MALFORMED "the broker's reply makes no sense (are keyfob and keyfobd of one version?)"
+/* Say that. Returns 1. */
 int cli_malformed(const char *name);
 /* Check a credential's name. Returns 0, or 2 with a line on stderr. */
 int cli_check_name(const struct cli *cli, const char *name);
@@ -116,9 +119,16 @@ void cli_put_time(struct buffer *b, int64_t when, int64_t now);
 /* A whole token from stdin; white space at its end belongs to the pipe. Returns 0 or an exit code with a line on stderr. */
 int cli_read_token(struct buffer *token);
 
+/* progress.c */
+/*
+ * From here to the end something may take long: after a second a note on
+ * stderr says what, and for how long already, where that is a terminal; it is
+ * gone at the end. subject may be NULL. One inside another says nothing.
+ */
+void cli_progress_begin(const char *subject, const char *what);
+void cli_progress_end(void);
+
 /* json.c: JSON, appended in the order of the calls; commas are set as needed. */
-/* Append text as a JSON string, quotes included. For tokens: leaves no copy elsewhere. */
-bool cli_put_json(struct buffer *b, const char *text);
 /* bracket is one of { } [ ]. name is NULL for an element of a list, and at the top. */
 void cli_json_open(struct buffer *b, const char *name, char bracket);
 void cli_json_close(struct buffer *b, char bracket);
@@ -149,7 +159,7 @@ int cli_become(const char *name, char *const argv[]);
 /* The module directory of this installation, or NULL. */
 const char *cli_module_dir(char *out, size_t size);
 
-/* screen.c: `keyfob status` for people. */
+/* status-list.c: the broker's answer to `status`. */
 struct cli_reader {
 	char *name;
 	uint8_t state; /* enum wire_reader */
@@ -166,18 +176,19 @@ struct cli_credential {
 	size_t count;
 };
 
-struct cli_screen {
-	struct buffer *out;
-	int width; /* columns */
-	bool utf8, colour;
-	int64_t now;
-	int column; /* where the next character goes */
+struct cli_list {
+	char version[32]; /* the broker's */
+	uint64_t started; /* when it began to serve */
+	struct cli_credential *item;
+	size_t count, room;
 };
-
-/* Append cells of a bar: filled for what is left of total. Anything but nothing left shows one cell at least. */
-void cli_bar(struct cli_screen *s, int64_t left, int64_t total, int cells);
-void cli_screen_credential(struct cli_screen *s, const struct cli_credential *c);
-const char *cli_state_name(uint8_t state);
+/*
+ * All that the broker tells of one credential or ("") of all. Returns 0 or a
+ * negative keyfob_error with a line for people in message (WIRE_TEXT_MAX), or
+ * "". cli_list_free() in any case.
+ */
+int cli_list_load(struct cli_list *list, const char *name, char *message);
+void cli_list_free(struct cli_list *list);
 
 /* The verbs. */
 int cli_get(const struct cli *cli);
@@ -190,7 +201,6 @@ int cli_reload(const struct cli *cli);
 int cli_try(const struct cli *cli);
 int cli_module_list(const struct cli *cli);
 int cli_module_show(const struct cli *cli);
-int cli_doctor(const struct cli *cli);
 int cli_verify(const struct cli *cli);
 int cli_jwks_list(const struct cli *cli);
 int cli_jwks_refresh(const struct cli *cli);

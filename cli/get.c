@@ -40,7 +40,7 @@ static void put_header(struct buffer *b, const char *name, const char *token, ti
 static void put_json(struct buffer *b, const char *name, const char *token, time_t expires)
 {
 	buffer_printf(b, "{\"token\":");
-	cli_put_json(b, token);
+	buffer_put_json(b, token);
 	if (expires)
 		buffer_printf(b, ",\"expires_at\":%lld", (long long)expires);
 	else
@@ -57,7 +57,7 @@ static void put_exec_credential(struct buffer *b, const char *name, const char *
 	(void)name;
 	buffer_printf(b, "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\","
 			 "\"status\":{\"token\":");
-	cli_put_json(b, token);
+	buffer_put_json(b, token);
 	if (expires && gmtime_r(&expires, &tm) && strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm))
 		buffer_printf(b, ",\"expirationTimestamp\":\"%s\"", text);
 	buffer_printf(b, "}}\n");
@@ -69,7 +69,7 @@ static void put_google(struct buffer *b, const char *name, const char *token, ti
 	(void)name;
 	buffer_printf(b, "{\"version\":1,\"success\":true,"
 			 "\"token_type\":\"urn:ietf:params:oauth:token-type:jwt\",\"id_token\":");
-	cli_put_json(b, token);
+	buffer_put_json(b, token);
 	if (expires)
 		buffer_printf(b, ",\"expiration_time\":%lld", (long long)expires);
 	buffer_printf(b, "}\n");
@@ -132,6 +132,16 @@ static const struct form *choose(const struct cli *cli)
 	return form;
 }
 
+static int get_with_note(struct keyfob *kf, const char *name, struct keyfob_token **token)
+{
+	int error;
+
+	cli_progress_begin(name, "waiting for a token");
+	error = keyfob_get(kf, name, token);
+	cli_progress_end();
+	return error;
+}
+
 static int get_from_broker(const struct form *form, const char *name, struct buffer *b)
 {
 	struct keyfob_token *token = NULL;
@@ -140,7 +150,7 @@ static int get_from_broker(const struct form *form, const char *name, struct buf
 	int error = keyfob_open(&kf);
 
 	if (!error)
-		error = keyfob_get(kf, name, &token);
+		error = get_with_note(kf, name, &token);
 	if (!error)
 		form->put(b, name, keyfob_token_value(token), keyfob_token_expires(token));
 	else if (kf)
@@ -161,7 +171,9 @@ static int get_directly(const struct cli *cli, const struct form *form, const ch
 	int error = KEYFOB_EFAIL, status;
 
 	buffer_init(&reply, WIRE_MAX);
+	cli_progress_begin(name, "fetching a token");
 	status = cli_tool_for_caller("keyfobd", arguments, &reply);
+	cli_progress_end();
 	if (status == 0) {
 		error = client_read_reply(&reply, &r, message, sizeof(message));
 		if (error)

@@ -16,7 +16,6 @@ static const struct cli_run runs[] = {
 	{ "jwks refresh", cli_jwks_refresh },
 	{ "jwks revoke", cli_jwks_revoke },
 	{ "reload", cli_reload },
-	{ "doctor", cli_doctor },
 	{ 0 },
 };
 

@@ -47,6 +47,11 @@ int cli_fail(int error, const char *subject, const char *format, ...)
 	return error == KEYFOB_ENOMEM ? -KEYFOB_EFAIL : -error;
 }
 
+bool cli_is_master(void)
+{
+	return geteuid() == 0 || client_is_own(client_socket());
+}
+
 /* What to do about a failure, or NULL. */
 static const char *hint(int error, const char *name, const char *message, char *out, size_t size)
 {
@@ -64,7 +69,7 @@ static const char *hint(int error, const char *name, const char *message, char *
 		snprintf(out, size, "root may add \"allow = user:%s\" to [credential %s]", user->pw_name, name);
 		return out;
 	case KEYFOB_EPROVIDER:
-		snprintf(out, size, geteuid() == 0 ? "keyfob try %s shows the exchange" : "ask root: keyfob try %s", name ? name : "NAME");
+		snprintf(out, size, cli_is_master() ? "keyfob try %s shows the exchange" : "ask root: keyfob try %s", name ? name : "NAME");
 		return strstr(message, "keyfob try") ? NULL : out;
 	default:
 		return NULL;
@@ -96,10 +101,13 @@ bool cli_put_escaped(struct buffer *b, const char *text)
 
 int cli_call(enum wire_opcode opcode, const char *name, const struct buffer *fields, int timeout_ms, struct buffer *reply, struct reader *r)
 {
-	char message[WIRE_TEXT_MAX] = "";
-	int error = client_call(opcode, fields, timeout_ms, reply, r, message, sizeof(message));
 	bool open = opcode == WIRE_GET || opcode == WIRE_STATUS || opcode == WIRE_REFRESH;
+	char message[WIRE_TEXT_MAX] = "";
+	int error;
 
+	cli_progress_begin(name, "waiting for the broker");
+	error = client_call(opcode, fields, timeout_ms, reply, r, message, sizeof(message));
+	cli_progress_end();
 	/* To be allowed the credential would not help. */
 	if (error == KEYFOB_EDENIED && !open && !message[0])
 		return cli_fail(error, name, "only root may ask for that");
@@ -118,8 +126,11 @@ int cli_call_verifier(enum wire_verify opcode, const char *subject, const struct
 {
 	const struct client_server verifier = { "the verifier", cli_verifier_socket() };
 	char text[WIRE_TEXT_MAX] = "";
-	int error = client_ask(&verifier, (uint8_t)opcode, fields, timeout_ms, reply, r, text, sizeof(text));
+	int error;
 
+	cli_progress_begin(subject, "waiting for the verifier");
+	error = client_ask(&verifier, (uint8_t)opcode, fields, timeout_ms, reply, r, text, sizeof(text));
+	cli_progress_end();
 	if (error == KEYFOB_EREFUSED && message) {
 		snprintf(message, WIRE_TEXT_MAX, "%s", text);
 		return -error;
@@ -134,7 +145,7 @@ int cli_call_verifier(enum wire_verify opcode, const char *subject, const struct
 
 int cli_malformed(const char *name)
 {
-	return cli_fail(KEYFOB_EFAIL, name, "the broker's reply makes no sense (are keyfob and keyfobd of one version?)");
+	return cli_fail(KEYFOB_EFAIL, name, CLI_MALFORMED);
 }
 
 int cli_check_name(const struct cli *cli, const char *name)

@@ -43,6 +43,7 @@ static void take(struct run *run, struct run_credential *c, const struct keyfob_
 	c->next = now + (left / 2 < ASK_SECONDS ? left / 2 : ASK_SECONDS);
 	buffer_init(&found, TOKEN_SPACE);
 	run->lookup.broker = client_socket();
+	run->lookup.own = client_is_own(run->lookup.broker);
 	if (lookup_token(&run->lookup, c->name, &found, &hit) == 0) {
 		if (found.length == c->token.length && memcmp(found.data, c->token.data, found.length) == 0)
 			c->serial = hit.serial;
@@ -53,12 +54,18 @@ static void take(struct run *run, struct run_credential *c, const struct keyfob_
 }
 
 /* Returns 0 or a negative keyfob_error, of which the first in a row is told. */
-static int obtain(struct run *run, struct run_credential *c)
+static int obtain(struct run *run, struct run_credential *c, bool with_note)
 {
 	struct keyfob_token *token = NULL;
 	char message[WIRE_TEXT_MAX] = "";
-	int error = keyfob_get(run->keyfob, c->name, &token);
+	int error;
 
+	/* Later the terminal is the command's. */
+	if (with_note)
+		cli_progress_begin(c->name, "waiting for a token");
+	error = keyfob_get(run->keyfob, c->name, &token);
+	if (with_note)
+		cli_progress_end();
 	if (!error)
 		take(run, c, token);
 	keyfob_token_free(&token);
@@ -82,7 +89,7 @@ bool run_obtain(struct run *run)
 	}
 	for (int i = 0; i < run->credential_count; i++) {
 		buffer_init(&run->credentials[i].token, TOKEN_SPACE);
-		if (obtain(run, &run->credentials[i]) < 0)
+		if (obtain(run, &run->credentials[i], true) < 0)
 			return false;
 	}
 	return true;
@@ -99,7 +106,7 @@ static bool is_due(const struct run_credential *c)
  */
 static void renew(struct run *run, struct run_credential *c)
 {
-	int error = obtain(run, c);
+	int error = obtain(run, c, false);
 
 	if (!error)
 		return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/cli.h"
+#include "cli/status.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,6 +248,9 @@ static void put_token(struct cli_screen *s, const struct cli_credential *c)
 			: c->state == WIRE_STATE_FAILED ? "none: the fetch failed"
 							: "none: nobody asked yet",
 			state_colour(c->state));
+		snprintf(text, sizeof(text), "next try in %s", cli_duration((int64_t)c->refresh - s->now, words, sizeof(words)));
+		if ((int64_t)c->refresh > s->now)
+			put_run(s, text, GAP, PLAIN);
 		return;
 	}
 	colour_on(s, state_colour(c->state));
@@ -310,7 +314,7 @@ static void put_judge(struct cli_screen *s, const struct cli_credential *c)
 	buffer_init(&b, WIRE_MAX);
 	buffer_printf(&b, "%s: %s%s", c->identity_provider, passes ? "yes, by iss and aud" : "NO, ", c->mismatch);
 	if (buffer_cstring(&b))
-		put_words(s, (const char *)b.data, passes ? PLAIN : RED);
+		put_words(s, (const char *)b.data, passes ? GREEN : RED);
 	buffer_free(&b);
 }
 
@@ -320,7 +324,7 @@ static void put_readers(struct cli_screen *s, const struct cli_credential *c)
 
 	indent(s, "readers", PLAIN);
 	if (!c->count)
-		put_run(s, geteuid() == 0 ? "root alone" : "only root sees them", 0, PLAIN);
+		put_run(s, cli_is_master() ? "root alone" : "only root sees them", 0, PLAIN);
 	for (size_t i = 0; i < c->count; i++) {
 		const struct cli_reader *reader = &c->readers[i];
 		struct buffer b;
@@ -333,23 +337,73 @@ static void put_readers(struct cli_screen *s, const struct cli_credential *c)
 	}
 }
 
+/* What would make its identity provider take the token, where one setting does. */
+static bool advise_setting(struct buffer *b, const struct cli_credential *c)
+{
+	static const struct {
+		const char *begins, *key, *atlas;
+		size_t value;
+	} settings[] = {
+		{ "aud is ", "audience", "Audience", offsetof(struct cli_credential, audience) },
+		{ "iss is ", "issuer", "Issuer URI", offsetof(struct cli_credential, issuer) },
+	};
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+		const char *value = *(char *const *)((const char *)c + settings[i].value);
+
+		if (strncmp(c->mismatch, settings[i].begins, strlen(settings[i].begins)) != 0 || strstr(value, ", "))
+			continue;
+		buffer_printf(b, "set %s = %s in [identity-provider %s] (Atlas: %s), or: keyfob explain %s", settings[i].key, value,
+			c->identity_provider, settings[i].atlas, c->name);
+		return true;
+	}
+	return false;
+}
+
+static bool lacks_file(const struct cli_credential *c)
+{
+	for (size_t i = 0; i < c->count; i++)
+		if (c->readers[i].state == WIRE_READER_NO_FILE)
+			return true;
+	return false;
+}
+
 static void put_advice(struct cli_screen *s, const struct cli_credential *c)
 {
 	struct buffer b;
 
 	buffer_init(&b, WIRE_MAX);
 	if (c->state == WIRE_STATE_FAILED || c->state == WIRE_STATE_STALE)
-		buffer_printf(&b, geteuid() == 0 ? "keyfob try %s" : "ask root: keyfob try %s", c->name);
+		buffer_printf(&b, cli_is_master() ? "keyfob try %s" : "ask root: keyfob try %s", c->name);
 	else if (strncmp(c->issuer, "https://sts.windows.net", 23) == 0)
 		buffer_printf(&b, "a v1 token, which Atlas refuses: keyfob explain %s", c->name);
-	else if (c->expires && c->mismatch[0])
+	else if (c->expires && c->mismatch[0] && !advise_setting(&b, c))
 		buffer_printf(&b, "keyfob explain %s", c->name);
+	else if (lacks_file(c))
+		buffer_printf(&b, "event=files-failed in keyfobd's log tells why");
 	else if (c->state == WIRE_STATE_NONE)
 		buffer_printf(&b, "keyfob get %s", c->name);
 	if (b.length && buffer_cstring(&b)) {
 		indent(s, "try", BOLD);
 		put_words(s, (const char *)b.data, PLAIN);
 	}
+	buffer_free(&b);
+}
+
+static void put_error(struct cli_screen *s, const struct cli_credential *c)
+{
+	struct buffer b;
+	char words[64];
+
+	if (!c->last_error[0])
+		return;
+	indent(s, "last error", PLAIN);
+	buffer_init(&b, CLI_OUTPUT_MAX);
+	if (c->failed_at)
+		buffer_printf(&b, "%s ago: ", cli_duration(s->now - (int64_t)c->failed_at, words, sizeof(words)));
+	buffer_printf(&b, "%s", c->last_error);
+	if (buffer_cstring(&b))
+		put_words(s, (const char *)b.data, c->state == WIRE_STATE_VALID ? PLAIN : RED);
 	buffer_free(&b);
 }
 
@@ -362,10 +416,54 @@ void cli_screen_credential(struct cli_screen *s, const struct cli_credential *c)
 	put_asked(s, c);
 	put_judge(s, c);
 	put_readers(s, c);
-	if (c->last_error[0]) {
-		indent(s, "last error", PLAIN);
-		put_words(s, c->last_error, c->state == WIRE_STATE_VALID ? PLAIN : RED);
-	}
+	put_error(s, c);
 	put_advice(s, c);
+	end_line(s);
+}
+
+/* A piece of the head line, which begins at the edge. */
+static void put_head_piece(struct cli_screen *s, const char *text, enum colour colour)
+{
+	char *safe = escaped(s, text, false);
+	int n = safe ? (int)strlen(safe) : 0;
+
+	if (s->column && s->column + GAP + n > s->width)
+		end_line(s);
+	n = n < s->width ? n : s->width;
+	buffer_printf(s->out, "%*s", s->column ? GAP : 0, "");
+	colour_on(s, colour);
+	buffer_printf(s->out, "%.*s", n, safe ? safe : "");
+	colour_off(s, colour);
+	s->column += n + (s->column ? GAP : 0);
+	free(safe);
+}
+
+void cli_screen_head(struct cli_screen *s, const char *host, const struct cli_list *list)
+{
+	unsigned int states[WIRE_STATE_FAILED + 1] = { 0 };
+	char words[64], text[160];
+
+	put_head_piece(s, host, BOLD);
+	snprintf(text, sizeof(text), "keyfobd up %s", cli_duration(s->now - (int64_t)list->started, words, sizeof(words)));
+	put_head_piece(s, text, PLAIN);
+	if (strcmp(list->version, KEYFOB_VERSION) != 0) {
+		snprintf(text, sizeof(text), "its version is %s, keyfob's " KEYFOB_VERSION ": restart it", list->version);
+		put_head_piece(s, text, YELLOW);
+	}
+	for (size_t i = 0; i < list->count; i++)
+		if (list->item[i].state <= WIRE_STATE_FAILED)
+			states[list->item[i].state]++;
+	for (uint8_t i = 0; i <= WIRE_STATE_FAILED; i++) {
+		snprintf(text, sizeof(text), "%u %s", states[i], i == WIRE_STATE_NONE ? "not asked for" : cli_state_name(i));
+		if (states[i])
+			put_head_piece(s, text, state_colour(i));
+	}
+	end_line(s);
+}
+
+void cli_screen_trouble(struct cli_screen *s, const char *text)
+{
+	indent(s, "broker", BOLD);
+	put_words(s, text, RED);
 	end_line(s);
 }

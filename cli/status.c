@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/cli.h"
+#include "cli/status.h"
 
 #include <langinfo.h>
 #include <locale.h>
@@ -10,127 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CREDENTIALS_MAX 100000
-#define READERS_MAX 16384 /* a frame holds fewer */
-#define TIME_MAX 253402300799 /* the end of the year 9999 */
 #define WIDTH_LEAST 40
 #define WIDTH_MOST 160
-
-struct list {
-	struct cli_credential *item;
-	size_t count, room;
-};
-
-static void free_credential(struct cli_credential *c)
-{
-	char *texts[] = { c->description, c->provider, c->resource, c->fingerprint, c->last_error, c->issuer, c->audience, c->subject,
-		c->identity_provider, c->mismatch };
-
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		free(texts[i]);
-	for (size_t i = 0; i < c->count; i++)
-		free(c->readers[i].name);
-	free(c->readers);
-}
-
-static void free_list(struct list *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		free_credential(&list->item[i]);
-	free(list->item);
-}
-
-static bool read_readers(struct reader *r, struct cli_credential *c)
-{
-	uint32_t count = reader_u32(r);
-
-	if (r->failed || count > READERS_MAX)
-		return false;
-	c->readers = calloc(count + 1u, sizeof(*c->readers));
-	for (; c->readers && c->count < count && !r->failed; c->count++) {
-		c->readers[c->count].name = reader_dup(r, WIRE_TEXT_MAX);
-		c->readers[c->count].state = reader_u8(r);
-	}
-	return c->readers && !r->failed;
-}
-
-static bool read_credential(struct reader *r, struct cli_credential *c)
-{
-	memset(c, 0, sizeof(*c));
-	reader_text(r, c->name, sizeof(c->name));
-	c->description = reader_dup(r, WIRE_MAX);
-	c->provider = reader_dup(r, WIRE_MAX);
-	c->resource = reader_dup(r, WIRE_MAX);
-	c->state = reader_u8(r);
-	c->kind = reader_u8(r);
-	c->expires = reader_u64(r);
-	c->refresh = reader_u64(r);
-	c->fetched = reader_u64(r);
-	c->fetches = reader_u64(r);
-	c->failures = reader_u64(r);
-	c->failed_at = reader_u64(r);
-	c->fingerprint = reader_dup(r, WIRE_TEXT_MAX);
-	c->last_error = reader_dup(r, WIRE_MAX);
-	c->issuer = reader_dup(r, WIRE_TEXT_MAX);
-	c->audience = reader_dup(r, WIRE_TEXT_MAX);
-	c->subject = reader_dup(r, WIRE_TEXT_MAX);
-	c->identity_provider = reader_dup(r, WIRE_NAME_MAX);
-	c->mismatch = reader_dup(r, WIRE_TEXT_MAX);
-	return read_readers(r, c) && wire_name_valid(c->name) && c->expires <= TIME_MAX && c->refresh <= TIME_MAX &&
-	       c->fetched <= TIME_MAX && c->failed_at <= TIME_MAX;
-}
-
-static bool add_page(struct list *list, struct reader *r)
-{
-	while (r->left) {
-		if (list->count == list->room) {
-			size_t room = list->room ? 2 * list->room : 16;
-			struct cli_credential *item = reallocarray(list->item, room, sizeof(*item));
-
-			if (!item || room > CREDENTIALS_MAX) {
-				list->item = item ? item : list->item;
-				return false;
-			}
-			list->item = item;
-			list->room = room;
-		}
-		if (!read_credential(r, &list->item[list->count])) {
-			free_credential(&list->item[list->count]);
-			return false;
-		}
-		list->count++;
-	}
-	return true;
-}
-
-/* All pages of a status, of one name or ("") of all. Returns 0 or an exit code. */
-static int load(struct list *list, const char *name)
-{
-	struct buffer fields, reply;
-	struct reader r;
-	uint8_t more = 1;
-	int code = 0;
-
-	buffer_init(&fields, WIRE_MAX);
-	buffer_init(&reply, WIRE_MAX);
-	while (more && !code) {
-		size_t before = list->count;
-
-		buffer_clear(&fields);
-		buffer_put_text(&fields, name);
-		buffer_put_text(&fields, before ? list->item[before - 1].name : "");
-		code = cli_call(WIRE_STATUS, name[0] ? name : NULL, &fields, CLI_BRIEF_MS, &reply, &r);
-		if (code)
-			break;
-		more = reader_u8(&r);
-		/* A page that brings nothing would be asked for again without end. */
-		if (r.failed || !add_page(list, &r) || (more && list->count == before))
-			code = cli_malformed(name[0] ? name : NULL);
-	}
-	buffer_free(&fields);
-	buffer_free(&reply);
-	return code;
-}
 
 static void put_credential_json(struct buffer *b, const struct cli_credential *c)
 {
@@ -171,18 +52,28 @@ static void put_credential_json(struct buffer *b, const struct cli_credential *c
 	cli_json_close(b, '}');
 }
 
-static void put_list_json(struct buffer *b, const struct list *list)
+static void put_list_json(struct buffer *b, const struct cli_list *list)
 {
 	cli_json_open(b, NULL, '{');
 	cli_json_open(b, "credentials", '[');
 	for (size_t i = 0; i < list->count; i++)
 		put_credential_json(b, &list->item[i]);
 	cli_json_close(b, ']');
+	cli_json_text(b, "version", list->version);
+	cli_json_time(b, "started_at", list->started);
 	cli_json_close(b, '}');
 	buffer_put(b, "\n", 1);
 }
 
-static void init_screen(struct cli_screen *s, struct buffer *out)
+/* https://no-color.org: set, and not empty. */
+static bool wants_colour(void)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	return isatty(STDOUT_FILENO) && (!no || !*no) && (!term || strcmp(term, "dumb") != 0);
+}
+
+void status_screen_init(struct cli_screen *s, struct buffer *out)
 {
 	const char *columns = getenv("COLUMNS");
 	struct winsize size;
@@ -191,7 +82,7 @@ static void init_screen(struct cli_screen *s, struct buffer *out)
 	setlocale(LC_ALL, "");
 	s->out = out;
 	s->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-	s->colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+	s->colour = wants_colour();
 	s->now = time(NULL);
 	s->width = columns ? atoi(columns) : 0;
 	if (s->width <= 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)
@@ -216,54 +107,94 @@ static void put_nothing(struct buffer *b)
 			 "then: keyfob reload. The providers: keyfob module list\n");
 }
 
-static void put_list(struct buffer *b, const struct list *list)
+void status_put(struct cli_screen *s, const struct cli_list *list, const char *trouble)
 {
-	unsigned int states[WIRE_STATE_FAILED + 1] = { 0 };
-	struct cli_screen s;
 	struct utsname host;
 
-	init_screen(&s, b);
-	if (uname(&host) == 0) {
-		host.nodename[strcspn(host.nodename, ".")] = 0;
-		cli_put_escaped(b, host.nodename);
-	}
-	buffer_printf(b, "  keyfobd");
-	for (size_t i = 0; i < list->count; i++)
-		if (list->item[i].state <= WIRE_STATE_FAILED)
-			states[list->item[i].state]++;
-	for (uint8_t i = 0; i <= WIRE_STATE_FAILED; i++)
-		if (states[i])
-			buffer_printf(b, "  %u %s", states[i], i == WIRE_STATE_NONE ? "not asked for" : cli_state_name(i));
-	buffer_put(b, "\n", 1);
+	if (uname(&host) < 0)
+		host.nodename[0] = 0;
+	host.nodename[strcspn(host.nodename, ".")] = 0;
+	cli_screen_head(s, host.nodename, list);
+	if (trouble)
+		cli_screen_trouble(s, trouble);
 	if (!list->count)
-		put_nothing(b);
+		put_nothing(s->out);
 	for (size_t i = 0; i < list->count; i++) {
 		if (i)
-			buffer_put(b, "\n", 1);
-		cli_screen_credential(&s, &list->item[i]);
+			buffer_put(s->out, "\n", 1);
+		cli_screen_credential(s, &list->item[i]);
 	}
+}
+
+static int tell_failure(const struct cli *cli, struct buffer *b, int error, const char *name, const char *message)
+{
+	/* Monitors read stdout, and want to hear of it when there is nothing to hear. */
+	if (cli_value(cli, "check"))
+		status_check_failed(b, message[0] ? message : keyfob_strerror(error));
+	else if (cli_value(cli, "prometheus") && error == KEYFOB_EBROKER)
+		status_prometheus(b, NULL);
+	if (b->length && cli_output(b))
+		return -KEYFOB_EFAIL;
+	return cli_value(cli, "check") ? -error : cli_fail_request(error, name, message);
+}
+
+static int tell(const struct cli *cli, struct buffer *b, const struct cli_list *list, const char *name)
+{
+	struct cli_screen s;
+	int code = 0, failed;
+
+	if (cli_value(cli, "json")) {
+		put_list_json(b, list);
+	} else if (cli_value(cli, "prometheus")) {
+		status_prometheus(b, list);
+	} else if (cli_value(cli, "check")) {
+		code = status_check(b, list, name, time(NULL));
+	} else {
+		status_screen_init(&s, b);
+		status_put(&s, list, NULL);
+	}
+	failed = cli_output(b);
+	return failed ? failed : code;
+}
+
+/* Returns 0, or 2 with the complaint made. */
+static int check_forms(const struct cli *cli)
+{
+	static const char *const forms[] = { "json", "check", "prometheus", "watch" };
+	const char *first = NULL;
+
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		if (!cli_value(cli, forms[i]))
+			continue;
+		if (first)
+			return cli_usage(cli, "only one of --%s and --%s", first, forms[i]);
+		first = forms[i];
+	}
+	if (cli_value(cli, "watch") && !isatty(STDOUT_FILENO))
+		return cli_usage(cli, "--watch draws on a terminal, and standard output is none (for programs there is --json)");
+	return 0;
 }
 
 int cli_status(const struct cli *cli)
 {
 	const char *name = cli->count ? cli->operand[0] : "";
-	struct list list = { 0 };
+	char message[WIRE_TEXT_MAX] = "";
+	struct cli_list list = { 0 };
 	struct buffer b;
-	int code = name[0] || cli->count ? cli_check_name(cli, name) : 0;
+	int error, code = cli->count ? cli_check_name(cli, name) : 0;
 
+	if (!code)
+		code = check_forms(cli);
 	if (code)
 		return code;
+	if (cli_value(cli, "watch"))
+		return status_watch(name);
 	buffer_init(&b, CLI_OUTPUT_MAX);
-	code = load(&list, name);
-	if (code)
-		goto out;
-	if (cli_value(cli, "json"))
-		put_list_json(&b, &list);
-	else
-		put_list(&b, &list);
-	code = cli_output(&b);
-out:
+	cli_progress_begin(name, "waiting for the broker");
+	error = cli_list_load(&list, name, message);
+	cli_progress_end();
+	code = error ? tell_failure(cli, &b, error, name[0] ? name : NULL, message) : tell(cli, &b, &list, name);
 	buffer_free(&b);
-	free_list(&list);
+	cli_list_free(&list);
 	return code;
 }

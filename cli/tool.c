@@ -40,7 +40,7 @@ static const char *find_beside(const char *const *relative, const char *name, in
 
 const char *cli_module_dir(char *out, size_t size)
 {
-	static const char *const places[] = { "../lib/keyfob/modules", NULL };
+	static const char *const places[] = { "../lib/keyfob/modules", "../../lib/keyfob/modules", NULL };
 	const char *named = secure_getenv("KEYFOB_MODULE_DIR");
 
 	return named && *named ? named : find_beside(places, "", R_OK | X_OK, out, size);
@@ -201,7 +201,7 @@ out:
 
 static bool find_program(const char *name, char *out, size_t size)
 {
-	static const char *const places[] = { "", "../libexec/keyfob/", "../sbin/", NULL };
+	static const char *const places[] = { "", "../libexec/keyfob/", "../sbin/", "../../sbin/", NULL };
 
 	if (find_beside(places, name, X_OK, out, size))
 		return true;

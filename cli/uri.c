@@ -99,6 +99,8 @@ static int read_credential(struct place *p)
 		char name[WIRE_NAME_MAX + 1];
 
 		reader_u8(&r);
+		free(reader_dup(&r, WIRE_MAX));
+		reader_u64(&r);
 		reader_text(&r, name, sizeof(name));
 		free(reader_dup(&r, WIRE_MAX));
 		p->provider = reader_dup(&r, WIRE_MAX);

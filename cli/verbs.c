@@ -24,6 +24,14 @@ static const struct cli_option uri_options[] = {
 };
 
 static const struct cli_option status_options[] = {
+	{ "watch", NULL, "-w too: stay, and keep what is shown current", false },
+	{ "check", NULL, "one line for a monitor; 0 is fine, 8 degraded, 5 there is no token", false },
+	{ "prometheus", NULL, "as metrics in Prometheus' text format", false },
+	{ "json", NULL, "as JSON, times in seconds since the epoch", false },
+	{ 0 },
+};
+
+static const struct cli_option jwks_options[] = {
 	{ "json", NULL, "as JSON, times in seconds since the epoch", false },
 	{ 0 },
 };
@@ -43,6 +51,24 @@ static const struct cli_option explain_options[] = {
 
 static const struct cli_option doctor_options[] = {
 	{ "config", NULL, "only read the configuration; no broker is needed", false },
+	{ "try", NULL, "one fetch of every credential, as try does (root)", false },
+	{ "json", NULL, "as JSON", false },
+	{ 0 },
+};
+
+static const struct cli_option init_options[] = {
+	{ "user", "USER", "who may have the token; default: whoever called sudo, or yourself", false },
+	{ "resource", "TEXT", "what the token is for; default: a word to be filled in", false },
+	{ "for", "PLACE", "azure, arc, appservice, workload, google or kubernetes, in place of looking", false },
+	{ "probe", NULL, "ask for a cloud's metadata service, too, if nothing else tells", false },
+	{ "emulator", NULL, "for a laptop: tokens from keyfob-emulator, and logins with them", false },
+	{ "port", "PORT", "where the emulator listens; default: 8791", false },
+	{ "write", NULL, "put it in place, where there is nothing yet (root)", false },
+	{ 0 },
+};
+
+static const struct cli_option metadata_options[] = {
+	{ "port", "PORT", "where keyfob-metadata listens; default: 254", false },
 	{ 0 },
 };
 
@@ -162,17 +188,27 @@ const struct cli_verb cli_verbs[] = {
 	{ "dbuser show", "NAME", "one of them", NULL, json_options, 1, 1 },
 	{ "dbuser add", "NAME", "let a user or a group log in (root)", ROOT_ONLY, dbuser_add_options, 1, 1 },
 	{ "dbuser delete", "NAME", "let them in no longer (root)", SESSIONS, yes_options, 1, 1 },
-	{ "jwks list", "[IDP]", "the key sets of the identity providers (root)", NULL, status_options, 0, 1 },
+	{ "jwks list", "[IDP]", "the key sets of the identity providers (root)", NULL, jwks_options, 0, 1 },
 	{ "jwks refresh", "IDP", "fetch a key set now (root)", "A jwks_file is read again.\n", json_options, 1, 1 },
 	{ "jwks revoke", "IDP", "believe its present keys no longer, at once (root)",
 		"Logins are refused until the key set was fetched afresh, and old tokens for good. Have\n"
 		"the provider change its signing key, too. Not for rotation: new keys are found without\n"
 		"it.\n",
 		json_options, 1, 1 },
+	{ "init", "[CREDENTIAL]", "a first configuration, by where this host is",
+		"It is printed with comments. With --write it is keyfob.conf, or conf.d/CREDENTIAL.conf\n"
+		"where there is one; CREDENTIAL is db unless named.\n",
+		init_options, 0, 1 },
+	{ "metadata-rules", "", "packet filter rules that bring users to keyfob-metadata",
+		"For nft(8): a redirect for each user whom a credential with metadata = yes allows by\n"
+		"user:. Nothing is changed; keyfob metadata-rules | nft -f - puts them in force.\n",
+		metadata_options, 0, 0 },
 	{ "reload", "", "have the configuration read afresh (root)", NULL, NULL, 0, 0 },
-	{ "doctor", "", "check the configuration, and that the broker answers",
+	{ "doctor", "[DIR ...]", "what is wrong on this host, and what mends it",
+		"The exit code is 1 when there is an error. root is told most; a user what concerns him.\n"
+		"DIR is an application's directory: the MongoDB drivers in it are looked at, too.\n"
 		"Reads the file named by --config before the verb, else by KEYFOB_CONFIG, else\n"
 		"/etc/keyfob/keyfob.conf.\n",
-		doctor_options, 0, 0 },
+		doctor_options, 0, CLI_OPERANDS },
 	{ 0 },
 };

@@ -43,6 +43,8 @@ bool buffer_printf(struct buffer *b, const char *format, ...) __attribute__((for
  * fail, and then nothing is appended.
  */
 bool buffer_put_base64url(struct buffer *b, const char *text, size_t length);
+/* Text as a JSON string, quotes included, in ASCII, so that a terminal can be shown it. A byte that is no UTF-8 becomes the text "\xNN". */
+bool buffer_put_json(struct buffer *b, const char *text);
 /*
  * Make room for length more bytes and return where they go, NULL on failure.
  * The caller fills them and adds what it wrote to b->length.

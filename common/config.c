@@ -15,8 +15,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/log.h"
+
 #define FILE_MAX (4u << 20)
 #define SECONDS_MAX (10u * 366 * 86400)
+
+/* Also where an ordinary user reads what is his own, as keyfobd --user does. */
+static const char *owners(void)
+{
+	return geteuid() == 0 ? "root" : "root or by you";
+}
 
 static bool is_safe(const struct stat *st)
 {
@@ -38,7 +46,8 @@ static bool check_directory(const char *path, struct buffer *errors)
 	}
 	if (is_safe(&st))
 		return true;
-	buffer_printf(errors, "%s: must be owned by root and not writable by group or others (chown root; chmod go-w)\n", directory);
+	buffer_printf(
+		errors, "%s: must be owned by %s and not writable by group or others (chown root; chmod go-w)\n", directory, owners());
 	return false;
 }
 
@@ -54,8 +63,8 @@ static bool read_file(const char *path, struct buffer *content, struct buffer *e
 		goto out;
 	}
 	if (!S_ISREG(st.st_mode) || !is_safe(&st)) {
-		buffer_printf(
-			errors, "%s: must be a file owned by root and not writable by group or others (chown root; chmod go-w)\n", path);
+		buffer_printf(errors, "%s: must be a file owned by %s and not writable by group or others (chown root; chmod go-w)\n", path,
+			owners());
 		goto out;
 	}
 	for (;;) {
@@ -155,12 +164,14 @@ static bool take_entries(struct ini_cfgobj *ini, const char *title, struct confi
 /* A team's file must not widen what another team's file says. */
 static void check_first(const struct config *config, const struct config_section *new, struct buffer *errors)
 {
+	char name[256];
+
 	for (size_t i = 0; i < config->count; i++) {
 		const struct config_section *s = &config->sections[i];
 
 		if (strcmp(s->type, new->type) == 0 && strcmp(s->name, new->name) == 0)
 			buffer_printf(errors, "%s:%u: [%s %s] stands already in %s:%u; a section may be given once\n", new->file, new->line,
-				new->type, new->name, s->file, s->line);
+				new->type, log_escape(new->name, name, sizeof(name)), s->file, s->line);
 	}
 }
 

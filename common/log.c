@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+
+#define TALLIES 256 /* users counted in a second; any more share the last one's room */
 
 static const char *log_ident = "keyfob";
 static bool log_syslog;
@@ -90,6 +93,30 @@ void log_line(int level, const char *format, ...)
 		dprintf(STDERR_FILENO, "<%d>%s: %s\n", level, log_ident, line);
 	else
 		dprintf(STDERR_FILENO, "%s: %s\n", log_ident, line);
+}
+
+unsigned int log_tally(uid_t uid)
+{
+	static struct {
+		uid_t uid;
+		unsigned int lines;
+	} tally[TALLIES];
+	static time_t second;
+	static size_t users;
+	time_t now = time(NULL);
+	size_t i = 0;
+
+	if (now != second)
+		users = 0;
+	second = now;
+	while (i < users && i < TALLIES - 1 && tally[i].uid != uid)
+		i++;
+	if (i == users) {
+		tally[i].uid = uid;
+		tally[i].lines = 0;
+		users++;
+	}
+	return ++tally[i].lines;
 }
 
 void log_faults(struct buffer *errors)

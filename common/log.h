@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 #include <syslog.h>
 
 #include "common/buffer.h"
@@ -24,6 +25,11 @@ void log_open(const char *ident, bool to_syslog, int level);
 void log_line(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Each line of what config_load() and its like had to say, as an error. */
 void log_faults(struct buffer *errors);
+/*
+ * Count a line that this user brings about, and return how many he did in this
+ * second: who asks in a loop must not fill the log.
+ */
+unsigned int log_tally(uid_t uid);
 /* A level's name (err, warning, notice, info, debug), or -1. */
 int log_level(const char *name);
 

@@ -3,6 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/landlock.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -27,6 +30,8 @@
 /* The rights that make sense for what is not a directory. */
 #define FS_FILE (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE | FS_IOCTL_DEV)
 #define NET_BIND_TCP (1ULL << 0)
+#define NET_CONNECT_TCP (1ULL << 1)
+#define NET_ABI 4 /* the first that knows these */
 #define SCOPE_ABSTRACT_UNIX (1ULL << 0)
 #define SCOPE_SIGNAL (1ULL << 1)
 
@@ -48,9 +53,9 @@ static size_t everything(long abi, struct ruleset *rules)
 	if (abi >= 5)
 		fs |= FS_IOCTL_DEV;
 	rules->fs = fs;
-	rules->net = abi >= 4 ? NET_BIND_TCP : 0;
+	rules->net = abi >= NET_ABI ? NET_BIND_TCP : 0;
 	rules->scope = abi >= 6 ? SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL : 0;
-	return abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
+	return abi >= 6 ? 24 : abi >= NET_ABI ? 16 : 8;
 }
 
 static int add_path(int ruleset, const struct sandbox_path *path, uint64_t handled)
@@ -97,6 +102,26 @@ int sandbox_landlock(const struct sandbox_path *paths, size_t count, char *why, 
 		snprintf(why, why_size, "Landlock: %s", strerror(-rc));
 	return rc;
 }
+
+int sandbox_no_connections(char *why, size_t why_size)
+{
+	const struct ruleset rules = { .net = NET_CONNECT_TCP };
+	int fd, rc = 0;
+
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < NET_ABI) {
+		snprintf(why, why_size, "this kernel's Landlock does not know TCP: a connection that is there could become another one");
+		return 0;
+	}
+	fd = (int)syscall(SYS_landlock_create_ruleset, &rules, offsetof(struct ruleset, scope), 0);
+	if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+		rc = -errno;
+	if (fd >= 0)
+		close(fd);
+	if (rc)
+		snprintf(why, why_size, "Landlock: %s", strerror(-rc));
+	return rc;
+}
+
 /* --- seccomp --- */
 
 static const int common_calls[] = {
@@ -262,6 +287,49 @@ int sandbox_allow_common(void *filter)
 		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(openat2), 0);
 	return rc;
 }
+
+/* --- the process itself --- */
+
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
+		return -errno;
+	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
+
+int sandbox_become(uid_t uid, gid_t gid, char *why, size_t why_size)
+{
+	int rc, joined = 0;
+
+	/* Under sudo the session keyring is the caller's: it, and all his tokens on it, would last as long as this process. */
+	if (geteuid() == 0 && syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+		joined = -errno;
+	rc = sandbox_become_member(uid, gid, NULL, 0, why, why_size);
+	if (!rc && joined < 0)
+		snprintf(why, why_size, "no session keyring of its own: %s", strerror(-joined));
+	return rc;
+}
+
+int sandbox_become_member(uid_t uid, gid_t gid, const gid_t *groups, size_t count, char *why, size_t why_size)
+{
+	int rc = 0;
+
+	why[0] = 0;
+	if (geteuid() == 0 && (setgroups(count, groups) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))
+		rc = -errno;
+	if (!rc)
+		rc = drop_capabilities();
+	/* Not to be root is what all the rest stands on. */
+	if (!rc && (uid == 0 || geteuid() != uid || setresuid(0, 0, 0) == 0))
+		rc = -EPERM;
+	if (rc)
+		snprintf(why, why_size, "cannot become uid %u: %s", uid, strerror(-rc));
+	return rc;
+}
+
 int sandbox_seal(void)
 {
 	struct rlimit none = { 0, 0 };

@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* What a path and all below it may be used for. */
 enum sandbox_access {
@@ -31,6 +32,13 @@ struct sandbox_path {
  */
 int sandbox_landlock(const struct sandbox_path *paths, size_t count, char *why, size_t why_size);
 
+/*
+ * No TCP socket connects, even one that a filter for system calls lets be: one
+ * that was accepted can be connected anew. After sandbox_seal(); returns as
+ * above.
+ */
+int sandbox_no_connections(char *why, size_t why_size);
+
 /* What any process needs: descriptors, memory, threads, clocks, opening for reading. filter is a scmp_filter_ctx. */
 int sandbox_allow_common(void *filter);
 /* Let these calls through, whatever their arguments. The list ends with SANDBOX_END. */
@@ -44,6 +52,14 @@ int sandbox_allow_if(void *filter, int call, unsigned int argument, uint64_t mas
 #define SANDBOX_WHOLE 0xffffffffu /* an int: the kernel ignores what stands above it in the register */
 #define SANDBOX_NEW_NAMESPACES (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP)
 
+/*
+ * Become this user for good, with a session keyring of one's own: no other
+ * group, no capability. Who is that user already only loses what is left.
+ * Returns 0 (see above for the note) or a negative errno.
+ */
+int sandbox_become(uid_t uid, gid_t gid, char *why, size_t why_size);
+/* The same with these supplementary groups, in the session keyring that there is. */
+int sandbox_become_member(uid_t uid, gid_t gid, const gid_t *groups, size_t count, char *why, size_t why_size);
 /* Dumpable off, no core file, no gain of rights through exec. Returns 0 or a negative errno. */
 int sandbox_seal(void);
 

@@ -2,6 +2,7 @@
 #include "common/service.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
@@ -25,7 +26,21 @@
 #define GUARD_MS 20
 
 static int notify_fd = -1;
+static struct event *watch;
 static bool guarded;
+
+struct event_base *service_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base;
+
+	if (!config)
+		return NULL;
+	event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
+	base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
 
 void service_open(void)
 {
@@ -73,6 +88,33 @@ void service_stopping(void)
 	say("STOPPING=1");
 }
 
+static void on_watch(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	say("WATCHDOG=1");
+}
+
+bool service_watch(struct event_base *base)
+{
+	const char *pid = secure_getenv("WATCHDOG_PID"), *text = secure_getenv("WATCHDOG_USEC");
+	int64_t half = text ? strtoll(text, NULL, 10) / 2 : 0;
+	struct timeval often = { half / 1000000, half % 1000000 };
+
+	if (notify_fd < 0 || half <= 0 || (pid && strtol(pid, NULL, 10) != getpid()))
+		return true;
+	watch = event_new(base, -1, EV_PERSIST, on_watch, NULL);
+	return watch && event_add(watch, &often) == 0;
+}
+
+void service_watch_stop(void)
+{
+	if (watch)
+		event_free(watch);
+	watch = NULL;
+}
+
 static int inherited_socket(const char *path)
 {
 	const char *pid = secure_getenv("LISTEN_PID"), *count = secure_getenv("LISTEN_FDS");
@@ -110,7 +152,7 @@ static bool check_socket_directory(const char *path)
 		return false;
 	}
 	if (st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH)) {
-		log_error("%s: must be owned by root and not writable by group or others", directory);
+		log_error("%s: must be owned by %s and not writable by group or others", directory, geteuid() == 0 ? "root" : "you");
 		return false;
 	}
 	return true;
@@ -160,6 +202,29 @@ int service_listen(const char *path)
 	int fd = inherited_socket(path);
 
 	return fd >= 0 ? fd : bind_at(path);
+}
+
+int service_reach(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+	int fd, error = 0;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+		error = -errno;
+	else if (peer.uid != 0 && peer.uid != geteuid())
+		error = -EPERM;
+	if (error == 0)
+		return fd;
+	close(fd);
+	return error;
 }
 
 static void on_alarm(int number)

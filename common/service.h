@@ -10,11 +10,23 @@
 
 #include <stdbool.h>
 
+struct event_base;
+
+/* A loop; the environment of whoever starts the daemon does not choose how it waits. NULL when memory ran out. */
+struct event_base *service_base(void);
+
 /* Connect to the notification socket, before the right to do so is given up. */
 void service_open(void);
 void service_ready(void);
 void service_reloading(void);
 void service_stopping(void);
+/*
+ * Where the supervisor wants signs of life (WATCHDOG_USEC), give them while
+ * this loop turns, twice as often as he asks. Nothing wakes up otherwise.
+ * Returns false when there is no memory for it.
+ */
+bool service_watch(struct event_base *base);
+void service_watch_stop(void);
 
 /*
  * A listening AF_UNIX SOCK_SEQPACKET socket at path, mode 0666, non-blocking:
@@ -23,6 +35,13 @@ void service_stopping(void);
  * Returns -1 with a line in the log.
  */
 int service_listen(const char *path);
+
+/*
+ * Connect to another daemon's socket without waiting: a descriptor that is
+ * non-blocking, or a negative errno, -EPERM when it is a stranger's: neither
+ * root's nor this process's own.
+ */
+int service_reach(const char *path);
 
 /*
  * Where the kernel cannot refuse descriptors (before Linux 6.16), one that a

@@ -21,6 +21,8 @@
 #define WIRE_NAME_MAX 64 /* a credential's name, without the NUL */
 #define WIRE_TEXT_MAX 1024 /* a text for people */
 #define WIRE_SOCKET_DEFAULT "/run/keyfob/keyfob.sock"
+#define WIRE_SOCKET_OWN "/keyfob/keyfob.sock" /* of a user's own broker, below XDG_RUNTIME_DIR */
+#define WIRE_METADATA_PORT 254 /* of keyfob-metadata, on 127.0.0.1: one that no user can take while it does not run */
 /* `keyfob get --direct` hands its caller's variables to keyfobd under names with this in front, where none of them steers it. */
 #define WIRE_CALLER_PREFIX "KEYFOB_CALLER_"
 
@@ -32,7 +34,7 @@
  */
 enum wire_opcode {
 	WIRE_GET = 1, /* string name -> string token, u64 expires, u64 refresh, string fingerprint */
-	WIRE_STATUS, /* string name or "", string after -> u8 more, wire_status ... */
+	WIRE_STATUS, /* string name or "", string after -> u8 more, string version, u64 started, wire_status ... */
 	WIRE_DROP, /* string name -> (root) */
 	WIRE_REFRESH, /* string name -> as GET, without the token (an empty string stands for it) */
 	WIRE_REJECT, /* string name, string token -> */
@@ -45,6 +47,12 @@ enum wire_opcode {
 	 * (root, keyfob-verify)
 	 */
 	WIRE_KEYSET,
+	/*
+	 * u32 uid, u8 kind (enum keyfob_kind: ACCESS or ID), string resource ("" takes any), string client id or ""
+	 * -> as GET, then string name. Which credential marked metadata = yes is for this user's metadata client; error 2 when
+	 * several are, 3 when none is, 4 when none that is may be his (root, keyfob-metadata)
+	 */
+	WIRE_METADATA,
 };
 #define WIRE_KEYSET_MAX (256u << 10) /* bytes of a key set */
 #define WIRE_CHUNK 32768 /* of what does not fit a frame, in each */
@@ -90,6 +98,7 @@ enum wire_keyset { WIRE_KEYSET_GOOD, WIRE_KEYSET_STALE, WIRE_KEYSET_MISSING, WIR
  */
 #define WIRE_SECRET_MAX 65536
 #define WIRE_FETCH_EXCHANGE 0x01 /* tell the redacted exchange, for `keyfob try` */
+#define WIRE_FETCH_OWN 0x02 /* for a user's own broker, as himself */
 
 /* keyfob-fetch to keyfobd: u8 tag, fields. READY comes first, RESULT last and once. */
 enum wire_fetch {

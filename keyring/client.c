@@ -2,11 +2,14 @@
 #include "keyring/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
@@ -25,11 +28,31 @@ void client_set_socket(const char *path)
 	chosen_socket = path;
 }
 
+bool client_is_own(const char *path)
+{
+	char copy[KEY_BROKER_SIZE];
+	struct stat st;
+
+	if (geteuid() == 0 || getuid() != geteuid() || strlen(path) >= sizeof(copy))
+		return false;
+	strcpy(copy, path);
+	return stat(dirname(copy), &st) == 0 && st.st_uid == geteuid();
+}
+
 const char *client_socket(void)
 {
-	const char *path = chosen_socket ? chosen_socket : secure_getenv("KEYFOB_SOCKET");
+	/* By this model without the dynamic linker's help: pam_keyfob.so needs nothing but libc and libpam. */
+	static __thread char own[KEY_BROKER_SIZE] __attribute__((tls_model("initial-exec")));
+	const char *path = chosen_socket ? chosen_socket : secure_getenv("KEYFOB_SOCKET"), *run;
+	int length;
 
-	return path && *path ? path : WIRE_SOCKET_DEFAULT;
+	if (path && *path)
+		return path;
+	run = geteuid() == 0 || access(WIRE_SOCKET_DEFAULT, F_OK) == 0 ? NULL : secure_getenv("XDG_RUNTIME_DIR");
+	if (!run || *run != '/')
+		return WIRE_SOCKET_DEFAULT;
+	length = snprintf(own, sizeof(own), "%s" WIRE_SOCKET_OWN, run);
+	return length < (int)sizeof(own) && access(own, F_OK) == 0 && client_is_own(own) ? own : WIRE_SOCKET_DEFAULT;
 }
 
 /*
@@ -50,7 +73,7 @@ static int64_t now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int connect_server(const struct client_server *server, int timeout_ms, char *message, size_t size)
+static int connect_server(const struct client_server *server, int type, int timeout_ms, char *message, size_t size)
 {
 	const char *path = server->path;
 	int ms = timeout_ms < CONNECT_MS ? timeout_ms : CONNECT_MS;
@@ -65,7 +88,7 @@ static int connect_server(const struct client_server *server, int timeout_ms, ch
 		return KEYFOB_EINVAL;
 	}
 	strcpy(address.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		snprintf(message, size, "no socket: %s", strerror(errno));
 		return KEYFOB_EBROKER;
@@ -120,8 +143,8 @@ int client_call(enum wire_opcode opcode, const struct buffer *fields, int timeou
 	return client_ask(&broker, (uint8_t)opcode, fields, timeout_ms, reply, r, message, size);
 }
 
-/* By the clock: SO_RCVTIMEO would begin anew after every signal that its process gets. */
-static int receive(int fd, int64_t deadline, struct buffer *reply)
+/* By the clock: SO_RCVTIMEO would begin anew after every signal that its process gets. 0 or a negative errno. */
+static int wait_readable(int fd, int64_t deadline)
 {
 	struct pollfd wait = { .fd = fd, .events = POLLIN };
 	int ready;
@@ -131,9 +154,14 @@ static int receive(int fd, int64_t deadline, struct buffer *reply)
 
 		ready = left > 0 ? poll(&wait, 1, (int)left) : 0;
 	} while (ready < 0 && errno == EINTR);
-	if (ready <= 0)
-		return ready < 0 ? -errno : -EAGAIN;
-	return wire_receive(fd, reply, NULL);
+	return ready > 0 ? 0 : ready < 0 ? -errno : -EAGAIN;
+}
+
+static int receive(int fd, int64_t deadline, struct buffer *reply)
+{
+	int error = wait_readable(fd, deadline);
+
+	return error < 0 ? error : wire_receive(fd, reply, NULL);
 }
 
 int client_ask(const struct client_server *server, uint8_t opcode, const struct buffer *fields, int timeout_ms, struct buffer *reply,
@@ -144,7 +172,7 @@ int client_ask(const struct client_server *server, uint8_t opcode, const struct 
 	int fd, error;
 
 	message[0] = 0;
-	fd = connect_server(server, timeout_ms, message, size);
+	fd = connect_server(server, SOCK_SEQPACKET, timeout_ms, message, size);
 	if (fd < 0)
 		return fd;
 	buffer_init(&request, WIRE_MAX);
@@ -162,7 +190,7 @@ int client_ask(const struct client_server *server, uint8_t opcode, const struct 
 	close(fd);
 	buffer_free(&request);
 	if (error == -EAGAIN) {
-		snprintf(message, size, "%s did not answer within %d s", server->name, timeout_ms / 1000);
+		snprintf(message, size, "%s did not answer within %g s", server->name, timeout_ms / 1000.0);
 		return KEYFOB_EAGAIN;
 	}
 	if (error < 0) {
@@ -170,4 +198,61 @@ int client_ask(const struct client_server *server, uint8_t opcode, const struct 
 		return error == -EMSGSIZE ? KEYFOB_EINVAL : KEYFOB_EBROKER;
 	}
 	return client_read_reply(reply, r, message, size);
+}
+
+/* --- a credential's own socket --- */
+
+static int read_to_end(int fd, int64_t deadline, struct buffer *token)
+{
+	uint8_t part[4096];
+	ssize_t got = 0;
+	int error;
+
+	while ((error = wait_readable(fd, deadline)) == 0 && (got = read(fd, part, sizeof(part))) > 0)
+		buffer_put(token, part, (size_t)got);
+	explicit_bzero(part, sizeof(part));
+	if (error == 0 && got < 0)
+		error = -errno;
+	if (error < 0)
+		return error;
+	if (token->length == 0 && !token->failed)
+		return -ENODATA;
+	return token->failed || token->length > WIRE_TOKEN_MAX || memchr(token->data, 0, token->length) ? -EBADMSG : 0;
+}
+
+/* As the host has it, or where a container has the one directory. */
+static bool find_own(const char *credential, char *path, size_t size)
+{
+	const char *broker = client_socket(), *slash = strrchr(broker, '/');
+	int before = slash ? (int)(slash - broker) : 1;
+
+	broker = slash ? broker : ".";
+	if (snprintf(path, size, "%.*s/credential/%s.sock", before, broker, credential) < (int)size &&
+		faccessat(AT_FDCWD, path, F_OK, AT_EACCESS) == 0)
+		return true;
+	return snprintf(path, size, "%.*s/container/%s/%s.sock", before, broker, credential, credential) < (int)size &&
+	       faccessat(AT_FDCWD, path, F_OK, AT_EACCESS) == 0;
+}
+
+int client_read_own(const char *credential, int timeout_ms, struct buffer *token, char *message, size_t size)
+{
+	int64_t deadline = now_ms() + timeout_ms;
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 1];
+	const struct client_server own = { "its own socket", path };
+	int fd, error;
+
+	if (!find_own(credential, path, sizeof(path)))
+		return KEYFOB_EBROKER;
+	fd = connect_server(&own, SOCK_STREAM, timeout_ms, message, size);
+	if (fd < 0)
+		return errno == EACCES ? KEYFOB_EDENIED : fd;
+	error = read_to_end(fd, deadline, token);
+	close(fd);
+	if (error == -EAGAIN)
+		snprintf(message, size, "%s gave no token within %d s", path, timeout_ms / 1000);
+	else if (error == -ENODATA)
+		snprintf(message, size, "%s was closed without a token; the broker's log says why", path);
+	else if (error < 0)
+		snprintf(message, size, "%s: %s", path, strerror(-error));
+	return error == -EAGAIN || error == -ENODATA ? KEYFOB_EAGAIN : error < 0 ? KEYFOB_EBROKER : 0;
 }

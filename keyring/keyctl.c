@@ -77,6 +77,9 @@ key_serial_t key_search(key_serial_t ring, const char *type, const char *name)
 
 bool key_record_format(const struct key_record *record, struct buffer *b)
 {
+	if (!*record->broker)
+		return buffer_printf(b, "v2 %d %" PRIu64 " %" PRIu64 " %s %" PRIu64 " %u %s", record->serial, record->expires,
+			record->refresh, record->fingerprint, record->fetched, record->kind, record->definition);
 	return buffer_printf(b, "v1 serial=%d expires=%" PRIu64 " refresh=%" PRIu64 " fingerprint=%s previous=%d:%" PRIu64 " broker=%s",
 		record->serial, record->expires, record->refresh, record->fingerprint, record->previous, record->previous_expires,
 		record->broker);
@@ -92,6 +95,11 @@ bool key_record_parse(const char *text, size_t length, struct key_record *record
 	memcpy(copy, text, length);
 	copy[length] = 0;
 	memset(record, 0, sizeof(*record));
+	if (strncmp(copy, "v2 ", 3) == 0)
+		return sscanf(copy, "v2 %d %" SCNu64 " %" SCNu64 " %8[0-9a-f] %" SCNu64 " %u %16[0-9a-f]%n", &record->serial,
+			       &record->expires, &record->refresh, record->fingerprint, &record->fetched, &record->kind, record->definition,
+			       &used) == 7 &&
+		       (size_t)used == length;
 	return sscanf(copy,
 		       "v1 serial=%d expires=%" SCNu64 " refresh=%" SCNu64 " fingerprint=%8[0-9a-f] previous=%d:%" SCNu64
 		       " broker=%107[^\n]%n",

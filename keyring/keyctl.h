@@ -24,7 +24,12 @@
 /* The possessor may look, read and search (and link a token), the owner, root, may all; nobody else anything. */
 #define KEY_TOKEN_PERM 0x1b3f0000u
 #define KEY_RING_PERM 0x0b3f0000u
-#define KEY_ROOT_PERM 0x3f3f0000u /* the broker's own: a default mask cannot be read from another session */
+#define KEY_ANCHOR_PREFIX "keyfob-broker:" /* + socket: a broker's own ring, in the user keyring of who runs it */
+/*
+ * The broker's own: its owner may all, from any session; a possessor nothing. Root's session keyring often leads to his user
+ * keyring, and is kept by what he starts as other users.
+ */
+#define KEY_ROOT_PERM 0x003f0000u
 
 struct key_description {
 	char type[32];
@@ -46,6 +51,13 @@ struct key_record {
 	key_serial_t previous; /* 0: none */
 	uint64_t previous_expires;
 	char broker[KEY_BROKER_SIZE]; /* the socket of the broker that wrote it: there may be another, with a credential of that name */
+	/*
+	 * A user's own broker (keyfobd --user) leaves broker and previous empty: its ring bears the socket's name, and holds no other
+	 * record. In their place, as this is all it has of the token:
+	 */
+	uint64_t fetched;
+	unsigned int kind; /* enum keyfob_kind */
+	char definition[17];
 };
 
 /* In another user namespace the kernel shows ids that are not those of the broker's world. */

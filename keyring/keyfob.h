@@ -37,7 +37,7 @@ struct keyfob_token; /* a token, owned by who got it */
 /*
  * Make a handle. Opens nothing and asks nobody. The socket is the one named in the
  * environment variable KEYFOB_SOCKET (ignored in a set-user-id process), else
- * /run/keyfob/keyfob.sock.
+ * /run/keyfob/keyfob.sock, else that of the caller's own broker (keyfobd --user).
  * Returns 0 or KEYFOB_ENOMEM. The caller closes *kf.
  */
 int keyfob_open(struct keyfob **kf);
@@ -54,7 +54,7 @@ int keyfob_get(struct keyfob *kf, const char *credential, struct keyfob_token **
 const char *keyfob_token_value(const struct keyfob_token *token);
 /* Their number, without the NUL; at most 32,767. */
 size_t keyfob_token_length(const struct keyfob_token *token);
-/* When it ends, in seconds since the epoch. */
+/* When it ends, in seconds since the epoch; 0: not known, since it came by the credential's own socket. */
 time_t keyfob_token_expires(const struct keyfob_token *token);
 /* Wipe and free it, and set *token to NULL. NULL and a pointer to NULL are fine. */
 void keyfob_token_free(struct keyfob_token **token);

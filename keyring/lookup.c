@@ -33,7 +33,43 @@ static key_serial_t own_session(void)
 	return strcmp(d.name, fallback) == 0 ? KEY_SPEC_USER_SESSION_KEYRING : KEY_SPEC_SESSION_KEYRING;
 }
 
-/* The caller's persistent keyring, possessed one way or another. By effective uid, as the broker's socket sees him. */
+/*
+ * A process keyring is charged to the user for each thread that makes one, and
+ * no quota stops the kernel: a pool of threads, or a crowd of processes, would
+ * leave him no key for his next login. Half of what he may have is left alone.
+ */
+static bool has_room(void)
+{
+	FILE *users = fopen("/proc/key-users", "re");
+	char line[128];
+	unsigned int uid;
+	long keys, limit;
+	bool ok = true;
+
+	while (users && fgets(line, sizeof(line), users))
+		if (sscanf(line, "%u: %*d %*d/%*d %ld/%ld", &uid, &keys, &limit) == 3 && uid == getuid())
+			ok = keys < limit / 2;
+	if (users)
+		fclose(users);
+	return ok;
+}
+
+static long link_to_process(void)
+{
+	if (keyctl_get_keyring_ID(KEY_SPEC_PROCESS_KEYRING, 0) < 0 && errno == ENOKEY && !has_room()) {
+		errno = ENOKEY;
+		return -1;
+	}
+	return keyctl_get_persistent(geteuid(), KEY_SPEC_PROCESS_KEYRING);
+}
+
+/*
+ * The caller's persistent keyring, possessed one way or another. By effective
+ * uid, as the broker's socket sees him. Root's session keyring is not touched:
+ * what he starts as other users, by su or as a daemon, often keeps it, and would
+ * read his tokens there; and where there is none, to ask for it gives the
+ * process, and those others, the one that leads to all of root's keys.
+ */
 static key_serial_t persistent_ring(void)
 {
 	char name[32];
@@ -41,6 +77,10 @@ static key_serial_t persistent_ring(void)
 	key_serial_t key, session;
 	long got = -1;
 
+	if (getuid() == 0 || geteuid() == 0) {
+		got = link_to_process();
+		return got < 0 ? -errno : (key_serial_t)got;
+	}
 	snprintf(name, sizeof(name), "_persistent.%u", geteuid());
 	key = key_search(KEY_SPEC_SESSION_KEYRING, "keyring", name);
 	if (key > 0 && key_describe(key, &d) == 0 && d.uid == geteuid())
@@ -49,16 +89,32 @@ static key_serial_t persistent_ring(void)
 	if (session)
 		got = keyctl_get_persistent(geteuid(), session);
 	if (got < 0)
-		got = keyctl_get_persistent(geteuid(), KEY_SPEC_PROCESS_KEYRING);
+		got = link_to_process();
 	return got < 0 ? -errno : (key_serial_t)got;
 }
 
-static bool is_genuine(key_serial_t key, const char *type, const char *name, uint32_t perm)
+static bool is_genuine(const struct lookup *l, key_serial_t key, const char *type, const char *name, uint32_t perm)
 {
 	struct key_description d;
 
-	return key_describe(key, &d) == 0 && d.uid == BROKER_UID && d.perm == perm && strcmp(d.type, type) == 0 &&
+	return key_describe(key, &d) == 0 && d.uid == (l->own ? geteuid() : BROKER_UID) && d.perm == perm && strcmp(d.type, type) == 0 &&
 	       strcmp(d.name, name) == 0;
+}
+
+/* In the user keyring of who asks and runs it. That other programs of his could forge it is between him and them. */
+static int find_own_ring(struct lookup *l)
+{
+	char name[sizeof(KEY_ANCHOR_PREFIX) + KEY_BROKER_SIZE];
+	key_serial_t ring;
+
+	snprintf(name, sizeof(name), KEY_ANCHOR_PREFIX "%s", l->broker);
+	ring = key_search(KEY_SPEC_USER_KEYRING, "keyring", name);
+	if (ring < 0)
+		return is_unsupported(ring) ? -EOPNOTSUPP : -ENOKEY;
+	if (!is_genuine(l, ring, "keyring", name, KEY_ROOT_PERM))
+		return -ENOKEY;
+	l->ring = ring;
+	return 0;
 }
 
 /*
@@ -72,11 +128,13 @@ static int find_ring(struct lookup *l)
 
 	if (!key_ids_are_true())
 		return -EOPNOTSUPP;
+	if (l->own)
+		return find_own_ring(l);
 	persistent = persistent_ring();
 	if (persistent < 0)
 		return is_unsupported(persistent) ? -EOPNOTSUPP : -ENOKEY;
 	ring = key_search(persistent, "keyring", KEY_RING);
-	if (ring < 0 || !is_genuine(ring, "keyring", KEY_RING, KEY_RING_PERM))
+	if (ring < 0 || !is_genuine(l, ring, "keyring", KEY_RING, KEY_RING_PERM))
 		return -ENOKEY;
 	l->ring = ring;
 	return 0;
@@ -85,10 +143,10 @@ static int find_ring(struct lookup *l)
 /* A root with two brokers, one for a trial, finds in his ring what the other one published. */
 static bool is_meant(const struct lookup *l, const struct key_record *record)
 {
-	return !l->broker || strcmp(l->broker, record->broker) == 0;
+	return l->own || !l->broker || strcmp(l->broker, record->broker) == 0;
 }
 
-static bool read_record(key_serial_t ring, const char *credential, struct key_record *record)
+static bool read_record(const struct lookup *l, const char *credential, struct key_record *record)
 {
 	char name[KEY_NAME_SIZE];
 	struct buffer text;
@@ -97,8 +155,8 @@ static bool read_record(key_serial_t ring, const char *credential, struct key_re
 
 	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
 	buffer_init(&text, 4096);
-	info = key_search(ring, "user", name);
-	ok = info > 0 && is_genuine(info, "user", name, KEY_TOKEN_PERM) && key_read(info, &text) == 0 &&
+	info = key_search(l->ring, "user", name);
+	ok = info > 0 && is_genuine(l, info, "user", name, KEY_TOKEN_PERM) && key_read(info, &text) == 0 &&
 	     key_record_parse((const char *)text.data, text.length, record);
 	buffer_free(&text);
 	return ok;
@@ -115,7 +173,7 @@ static int read_token(const struct lookup *l, const char *credential, struct buf
 	key = key_search(l->ring, "user", name);
 	if (key < 0)
 		return key == -EACCES ? -EAGAIN : -ENOKEY;
-	if (!is_genuine(key, "user", name, KEY_TOKEN_PERM) || key_read(key, token) < 0 || !read_record(l->ring, credential, &record))
+	if (!is_genuine(l, key, "user", name, KEY_TOKEN_PERM) || key_read(key, token) < 0 || !read_record(l, credential, &record))
 		return -EAGAIN;
 	if (!is_meant(l, &record))
 		return -ENOKEY;

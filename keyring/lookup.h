@@ -9,6 +9,7 @@
 
 struct lookup {
 	const char *broker; /* socket of the broker that is meant; another's tokens are passed by */
+	bool own; /* that one is the caller's own, and so are its keys */
 	key_serial_t ring; /* the caller's own, owned by the broker; 0: not looked for */
 	bool unsupported; /* no keyring here: do not ask again */
 };

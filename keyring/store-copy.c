@@ -21,7 +21,7 @@ static key_serial_t user_ring(struct store *s, uid_t uid, bool make)
 	return make ? store_sub_ring(holder, KEY_RING, KEY_RING_PERM, RING_TIMEOUT) : key_search(holder, "keyring", KEY_RING);
 }
 
-static bool read_info(key_serial_t ring, const char *credential, struct key_record *info)
+bool store_read_info(key_serial_t ring, const char *credential, struct key_record *info)
 {
 	char name[KEY_NAME_SIZE];
 	struct buffer text;
@@ -38,7 +38,7 @@ static bool read_info(key_serial_t ring, const char *credential, struct key_reco
 	return ok;
 }
 
-static key_serial_t find_copy(key_serial_t ring, const char *credential)
+key_serial_t store_find_token(key_serial_t ring, const char *credential)
 {
 	char name[KEY_NAME_SIZE];
 
@@ -46,44 +46,21 @@ static key_serial_t find_copy(key_serial_t ring, const char *credential)
 	return key_search(ring, "user", name);
 }
 
-/*
- * The token in the stage, then its info into the ring, then the token into
- * the ring. The info names the token that stands and the one that is coming:
- * at no moment, and after no crash, does a reader find a token without its
- * expiry.
- */
-int store_put_copy(struct store *s, uid_t uid, const char *credential, const struct buffer *token, const struct store_record *record)
+int store_put_pair(key_serial_t ring, const char *credential, const struct buffer *token, struct key_record *info, unsigned int timeout)
 {
 	char name[KEY_NAME_SIZE];
-	unsigned int timeout = store_clamp_timeout(record);
-	struct key_record old = { 0 }, info = { .expires = record->expires, .refresh = record->refresh };
 	struct buffer text;
-	key_serial_t ring, key, standing, info_key;
+	key_serial_t key, info_key;
 	int error;
 
-	if (!timeout)
-		return -EKEYEXPIRED;
-	if (store_is_full(s))
-		return -EDQUOT;
-	ring = user_ring(s, uid, true);
-	if (ring < 0)
-		return ring;
-	keyctl_set_timeout(ring, RING_TIMEOUT);
-	standing = find_copy(ring, credential);
-	if (standing > 0 && read_info(ring, credential, &old) && (old.serial == standing || old.previous == standing)) {
-		info.previous = standing;
-		info.previous_expires = old.serial == standing ? old.expires : old.previous_expires;
-	}
 	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
 	key = store_stage("user", name, token, KEY_TOKEN_PERM, timeout);
 	if (key < 0)
 		return key;
 	buffer_init(&text, 512);
-	info.serial = key;
-	snprintf(info.broker, sizeof(info.broker), "%s", s->name + strlen(ANCHOR_PREFIX));
-	memcpy(info.fingerprint, record->fingerprint, sizeof(info.fingerprint));
+	info->serial = key;
 	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
-	error = key_record_format(&info, &text) ? 0 : -ENOMEM;
+	error = key_record_format(info, &text) ? 0 : -ENOMEM;
 	if (error == 0) {
 		/* Of another name, so it does not disturb the token beside it in the stage. */
 		info_key = add_key("user", name, text.data, text.length, KEY_SPEC_THREAD_KEYRING);
@@ -96,30 +73,73 @@ int store_put_copy(struct store *s, uid_t uid, const char *credential, const str
 	return error;
 }
 
+int store_revoke_pair(key_serial_t ring, const char *credential)
+{
+	char name[KEY_NAME_SIZE];
+	int error;
+
+	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
+	error = store_revoke_named(ring, "user", name);
+	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
+	return error < 0 ? error : store_revoke_named(ring, "user", name);
+}
+
+/*
+ * The info names the token that stands and the one that is coming: at no
+ * moment, and after no crash, does a reader find a token without its expiry.
+ */
+int store_put_copy(struct store *s, uid_t uid, const char *credential, const struct buffer *token, const struct store_record *record)
+{
+	unsigned int timeout = store_clamp_timeout(record);
+	struct key_record old = { 0 }, info = { .expires = record->expires, .refresh = record->refresh };
+	key_serial_t ring, standing;
+
+	if (s->own)
+		return 0;
+	if (!timeout)
+		return -EKEYEXPIRED;
+	if (store_is_full(s))
+		return -EDQUOT;
+	ring = user_ring(s, uid, true);
+	if (ring < 0)
+		return ring;
+	keyctl_set_timeout(ring, RING_TIMEOUT);
+	standing = store_find_token(ring, credential);
+	if (standing > 0 && store_read_info(ring, credential, &old) && (old.serial == standing || old.previous == standing)) {
+		info.previous = standing;
+		info.previous_expires = old.serial == standing ? old.expires : old.previous_expires;
+	}
+	snprintf(info.broker, sizeof(info.broker), "%s", s->name + strlen(ANCHOR_PREFIX));
+	memcpy(info.fingerprint, record->fingerprint, sizeof(info.fingerprint));
+	return store_put_pair(ring, credential, token, &info, timeout);
+}
+
 bool store_has_copy(struct store *s, uid_t uid, const char *credential, const struct store_record *record)
 {
 	struct key_record info;
-	key_serial_t ring = user_ring(s, uid, false), key;
+	key_serial_t ring, key;
 
+	if (s->own)
+		return store_own_has(s, credential, record);
+	ring = user_ring(s, uid, false);
 	if (ring < 0)
 		return false;
-	key = find_copy(ring, credential);
-	return key > 0 && read_info(ring, credential, &info) && info.serial == key && info.expires == record->expires &&
+	key = store_find_token(ring, credential);
+	return key > 0 && store_read_info(ring, credential, &info) && info.serial == key && info.expires == record->expires &&
 	       strcmp(info.fingerprint, record->fingerprint) == 0;
 }
 
 int store_revoke_copy(struct store *s, uid_t uid, const char *credential)
 {
-	char name[KEY_NAME_SIZE];
-	key_serial_t ring = user_ring(s, uid, false);
-	int error;
+	key_serial_t ring;
 
+	/* It is the master itself, and stands as long as that. */
+	if (s->own)
+		return 0;
+	ring = user_ring(s, uid, false);
 	if (ring < 0)
 		return ring == -ENOKEY || ring == -EKEYEXPIRED ? 0 : ring;
-	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	error = store_revoke_named(ring, "user", name);
-	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
-	return error < 0 ? error : store_revoke_named(ring, "user", name);
+	return store_revoke_pair(ring, credential);
 }
 
 /* --- into the user's persistent keyring ---------------------------------------- */
@@ -176,6 +196,8 @@ int store_link_ring(struct store *s, uid_t uid)
 	long persistent;
 	int error;
 
+	if (s->own)
+		return 0;
 	ring = user_ring(s, uid, true);
 	if (ring < 0)
 		return ring;

@@ -112,8 +112,11 @@ bool store_quota(const struct store *s, struct store_quota *quota)
 {
 	char text[256];
 	unsigned int uid;
-	ssize_t length = s->quota_fd < 0 ? -1 : pread(s->quota_fd, text, sizeof(text) - 1, 0);
+	ssize_t length;
 
+	if (s->own)
+		return store_own_quota(s, quota);
+	length = s->quota_fd < 0 ? -1 : pread(s->quota_fd, text, sizeof(text) - 1, 0);
 	if (length <= 0)
 		return false;
 	text[length] = 0;
@@ -145,7 +148,7 @@ static key_serial_t find_anchor(struct store *s)
 
 	if (key < 0)
 		return key;
-	if (key_describe(key, &d) < 0 || d.uid != 0 || d.perm != KEY_ROOT_PERM || strcmp(d.name, s->name) != 0)
+	if (key_describe(key, &d) < 0 || d.uid != (s->own ? geteuid() : 0) || d.perm != KEY_ROOT_PERM || strcmp(d.name, s->name) != 0)
 		return -EPERM;
 	return key;
 }
@@ -153,11 +156,16 @@ static key_serial_t find_anchor(struct store *s)
 int store_open(struct store *s, const char *socket_path)
 {
 	int length = snprintf(s->name, sizeof(s->name), ANCHOR_PREFIX "%s", socket_path);
-	key_serial_t key;
 
 	if (length < 0 || (size_t)length >= sizeof(s->name))
 		return -ENAMETOOLONG;
-	key = find_anchor(s);
+	return store_open_anchor(s);
+}
+
+int store_open_anchor(struct store *s)
+{
+	key_serial_t key = find_anchor(s);
+
 	if (key == -ENOKEY)
 		key = store_sub_ring(KEY_SPEC_USER_KEYRING, s->name, KEY_ROOT_PERM, 0);
 	if (key < 0)
@@ -208,6 +216,8 @@ static void walk_credential(void *arg, key_serial_t key, const struct key_descri
 	(void)key;
 	if (!name)
 		name = store_after_prefix(d, ASKED_PREFIX);
+	if (!name)
+		name = store_after_prefix(d, KEY_TOKEN_PREFIX);
 	if (name)
 		walk->credential(walk->arg, name);
 }
@@ -346,6 +356,8 @@ int store_put_master(struct store *s, const char *credential, const struct buffe
 	key_serial_t ring;
 	int error;
 
+	if (s->own)
+		return store_own_put(s, credential, token, record);
 	if (!timeout)
 		return -EKEYEXPIRED;
 	if (store_is_full(s))
@@ -373,6 +385,8 @@ int store_get_master(struct store *s, const char *credential, struct buffer *tok
 	int error = -ENOKEY;
 
 	memset(record, 0, sizeof(*record));
+	if (s->own)
+		return store_own_get(s, credential, token, record);
 	snprintf(name, sizeof(name), MASTER_PREFIX "%s", credential);
 	ring = key_search(s->anchor, "keyring", name);
 	if (ring < 0)
@@ -399,6 +413,8 @@ int store_revoke_master(struct store *s, const char *credential)
 	key_serial_t ring;
 	int error;
 
+	if (s->own)
+		return store_revoke_pair(s->anchor, credential);
 	snprintf(name, sizeof(name), MASTER_PREFIX "%s", credential);
 	ring = key_search(s->anchor, "keyring", name);
 	if (ring < 0)
@@ -418,6 +434,8 @@ int store_put_asked(struct store *s, const char *credential, const struct store_
 	struct buffer b;
 	key_serial_t key;
 
+	if (s->own)
+		return 0;
 	snprintf(name, sizeof(name), ASKED_PREFIX "%s", credential);
 	if (count == 0)
 		return store_revoke_named(s->anchor, "user", name);

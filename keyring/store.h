@@ -29,6 +29,7 @@
 #define STORE_ASKERS_MAX 2000 /* who asked for one credential; each is 12 bytes of a key's 32,767 */
 
 struct store {
+	bool own; /* of an ordinary user, for himself: one key is master and copy at once, see store-own.c */
 	key_serial_t anchor;
 	char name[160];
 	int quota_fd; /* /proc/key-users; -1: not known, so not watched */
@@ -36,7 +37,7 @@ struct store {
 	bool quota_full;
 };
 
-/* What root's keys take of what the kernel grants them (kernel.keys.root_maxkeys, root_maxbytes). */
+/* What the broker's user's keys take of what the kernel grants them: root's (kernel.keys.root_maxkeys, root_maxbytes), or his own. */
 struct store_quota {
 	unsigned long keys, max_keys, bytes, max_bytes;
 };
@@ -70,7 +71,8 @@ int64_t store_timeout(const struct store_record *record, uint64_t now);
 /*
  * Replace the master copy of a credential in one step. This and
  * store_put_copy() give -EDQUOT from half of root's quota on: all of root's
- * keys share it, and others must not fail for ours.
+ * keys share it, and others must not fail for ours. An own store gives it when
+ * the user's quota is used up but for a small reserve.
  */
 int store_put_master(struct store *s, const char *credential, const struct buffer *token, const struct store_record *record);
 /* Append its bytes to token and fill record (free it). -ENOKEY: there is none that is good. */

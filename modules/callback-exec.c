@@ -75,11 +75,13 @@ static bool follow_link(char *path, size_t parent, char *rest)
 	return true;
 }
 
-static bool is_roots(const char *path, const struct stat *st, struct keyfob_reply *reply)
+/* Or his own, where a user runs the broker for himself. */
+static bool is_roots(bool own, const char *path, const struct stat *st, struct keyfob_reply *reply)
 {
-	if (st->st_uid == 0 && (S_ISLNK(st->st_mode) || !(st->st_mode & (S_IWGRP | S_IWOTH))))
+	if ((st->st_uid == 0 || (own && st->st_uid == geteuid())) && (S_ISLNK(st->st_mode) || !(st->st_mode & (S_IWGRP | S_IWOTH))))
 		return true;
-	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%.200s must be owned by root and not writable by group or others", path);
+	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "%.200s must be owned by root%s and not writable by group or others", path,
+		own ? " or by you" : "");
 	return false;
 }
 
@@ -87,7 +89,7 @@ static bool is_roots(const char *path, const struct stat *st, struct keyfob_repl
  * Every directory, link and file on the way must be root's alone: whoever
  * can change one of them chooses what runs.
  */
-static bool check_program(const char *program, struct keyfob_reply *reply)
+static bool check_program(bool own, const char *program, struct keyfob_reply *reply)
 {
 	char path[PATH_MAX] = "", rest[PATH_MAX];
 	struct stat st = { 0 };
@@ -97,7 +99,7 @@ static bool check_program(const char *program, struct keyfob_reply *reply)
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "the program after -- must be named by its absolute path");
 		return false;
 	}
-	if (lstat("/", &st) != 0 || !is_roots("/", &st, reply))
+	if (lstat("/", &st) != 0 || !is_roots(own, "/", &st, reply))
 		return false;
 	snprintf(rest, sizeof(rest), "%s", program);
 	while (rest[0]) {
@@ -109,7 +111,7 @@ static bool check_program(const char *program, struct keyfob_reply *reply)
 		memmove(rest, rest + slashes + name, strlen(rest + slashes + name) + 1);
 		if (lstat(path, &st) != 0)
 			goto unusable;
-		if (!is_roots(path, &st, reply))
+		if (!is_roots(own, path, &st, reply))
 			return false;
 		errno = ELOOP;
 		if (S_ISLNK(st.st_mode) && (++links > LINKS_MAX || !follow_link(path, parent, rest)))
@@ -432,7 +434,7 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "no program; write -- /absolute/path and its arguments at the end of the line");
 		return;
 	}
-	if (!check_program(request->arguments[0], reply))
+	if (!check_program(request->own, request->arguments[0], reply))
 		return;
 	buffer_init(&run.output, OUTPUT_MAX);
 	buffer_init(&run.errors, ERROR_MAX);

@@ -4,7 +4,6 @@
 #include <strings.h>
 
 #include "modules/json.h"
-#include "modules/report.h"
 
 #define DISCOVERY_PATH "/.well-known/openid-configuration"
 /* Google's tokens may name it without the scheme; no other issuer has two spellings. */
@@ -88,8 +87,8 @@ static bool leads_inside(const char *document, const char *url)
 	return to_here && !from_here;
 }
 
-static void read_document(const struct http_exchange *x, const char *document, const char *issuer, const char *member,
-	struct discovery_target *target, struct keyfob_reply *reply)
+static void read_document(const struct http_exchange *x, const struct keyfob_request *request, const char *document, const char *issuer,
+	const char *member, struct discovery_target *target, struct keyfob_reply *reply)
 {
 	const char *why = NULL, *named, *found;
 	json_t *object = json_reply_load(x->body.data, x->body.length, &why);
@@ -101,7 +100,7 @@ static void read_document(const struct http_exchange *x, const char *document, c
 	if (!object)
 		discovery_fail_content(x, why, reply);
 	else if (!named || !same_issuer(named, issuer)) {
-		report_text(shown, sizeof(shown), named ? named : "nobody", strlen(named ? named : "nobody"), REPORT_MASK_KEEP_IDS);
+		http_show(request, shown, sizeof(shown), named ? named : "nobody", strlen(named ? named : "nobody"));
 		keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
 			"discovery names the issuer %s, and issuer= says otherwise; they must agree to the letter", shown);
 	} else if (!found)
@@ -151,7 +150,7 @@ bool discovery_find(const struct keyfob_request *request, const char *url, const
 	if (x.status != 200)
 		discovery_fail(&x, reply);
 	else
-		read_document(&x, document.url, issuer, member, target, reply);
+		read_document(&x, request, document.url, issuer, member, target, reply);
 out:
 	http_free(&x);
 	return reply->class == KEYFOB_CLASS_OK;

@@ -403,10 +403,13 @@ static struct curl_slist *build_headers(const struct http_exchange *x, const str
 
 static void tell_answer(const struct http_exchange *x, const struct keyfob_request *request, const char *names)
 {
-	char shown[SHOWN_MAX];
+	char shown[SHOWN_MAX], shown_names[sizeof(((struct tally *)NULL)->names)];
 
-	report_tell(request, "< %ld, %zu bytes, %s", x->status, x->body.length, x->content_type[0] ? x->content_type : "no content type");
-	report_tell(request, "< %s", names);
+	/* Header lines too may send a secret back. */
+	http_show(request, shown, sizeof(shown), x->content_type, strlen(x->content_type));
+	http_show(request, shown_names, sizeof(shown_names), names, strlen(names));
+	report_tell(request, "< %ld, %zu bytes, %s", x->status, x->body.length, shown[0] ? shown : "no content type");
+	report_tell(request, "< %s", shown_names);
 	if (x->status == 200 || !x->body.length)
 		return;
 	http_show(request, shown, sizeof(shown), x->body.data, x->body.length);

@@ -13,6 +13,7 @@
 #define KEYFOB_MODULE_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -103,6 +104,7 @@ struct keyfob_request {
 	 * pass a token or a secret. NULL when nobody looks.
 	 */
 	void (*tell)(const char *line);
+	bool own; /* the attempt runs as the user whose own broker it is: what he owns is trusted as root's is */
 };
 
 /* Filled by obtain(). All zero when it is called. */

@@ -107,7 +107,7 @@ static const struct token_advice *find_advice(const struct token_advice *rows, c
 	return NULL;
 }
 
-static void add_id(struct answer *answer, const json_t *object, const char *name)
+static void add_id(const struct keyfob_request *request, struct answer *answer, const json_t *object, const char *name)
 {
 	const char *value = json_reply_text(object, name);
 	size_t have = strlen(answer->ids);
@@ -115,7 +115,7 @@ static void add_id(struct answer *answer, const json_t *object, const char *name
 
 	if (!value)
 		return;
-	report_text(shown, sizeof(shown), value, strlen(value), REPORT_MASK_KEEP_IDS);
+	http_show(request, shown, sizeof(shown), value, strlen(value));
 	/* Many descriptions end with them. */
 	if (!strcasestr(answer->description, shown))
 		snprintf(answer->ids + have, sizeof(answer->ids) - have, "%s%s %s", have ? ", " : "", name, shown);
@@ -156,8 +156,8 @@ static void read_error(
 		http_show(request, reply->code, sizeof(reply->code), code, strlen(code));
 	if (description)
 		http_show(request, answer->description, sizeof(answer->description), description, strlen(description));
-	add_id(answer, object, "trace_id");
-	add_id(answer, object, "correlation_id");
+	add_id(request, answer, object, "trace_id");
+	add_id(request, answer, object, "correlation_id");
 	read_numbers(answer, object);
 	json_reply_free(object);
 }
@@ -192,15 +192,15 @@ static void endpoint_fail(const struct http_exchange *x, const struct keyfob_req
 		advice ? "; " : "", advice ? advice : "");
 }
 
-static bool is_bearer(const json_t *object, struct keyfob_reply *reply, const char *service)
+static bool is_bearer(const struct keyfob_request *request, const json_t *object, struct keyfob_reply *reply, const char *service)
 {
 	const char *type = json_reply_text(object, "token_type");
-	char shown[32];
+	char shown[64];
 
 	/* RFC 8693 says N_A of a token that is no access token. */
 	if (!type || strcasecmp(type, "bearer") == 0 || strcasecmp(type, "N_A") == 0)
 		return true;
-	report_text(shown, sizeof(shown), type, strlen(type), REPORT_MASK_ALL);
+	http_show(request, shown, sizeof(shown), type, strlen(type));
 	keyfob_fail(reply, KEYFOB_CLASS_CONFIG,
 		"%s gave a token of type %s, which only its first owner can use; have it give Bearer tokens", service, shown);
 	return false;
@@ -228,7 +228,7 @@ static void endpoint_read(const struct http_exchange *x, const struct keyfob_req
 		refused = true;
 	else if (!token)
 		keyfob_fail(reply, KEYFOB_CLASS_TRANSIENT, "%s answered 200, but with no %s", endpoint->service, field);
-	else if (is_bearer(object, reply, endpoint->service) && json_reply_token(reply, token, strlen(token))) {
+	else if (is_bearer(request, object, reply, endpoint->service) && json_reply_token(reply, token, strlen(token))) {
 		/* expires_in speaks of the access token; an ID token says its own. */
 		if (strcmp(field, "id_token") != 0 &&
 			!expiry_parse_json(json_object_get(object, "expires_in"), now, EXPIRY_RELATIVE, &reply->expires))

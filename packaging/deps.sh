@@ -9,7 +9,7 @@ set -eu
 build="gcc make pkg-config libkeyutils-dev libcurl4-openssl-dev libssl-dev libjansson-dev libevent-dev
 	libini-config-dev libseccomp-dev libmd-dev libpam0g-dev"
 demo="keyutils curl jq procps"
-tests="libcmocka-dev openssl mandoc g++ pamtester postgresql mariadb-server mariadb-client pgbouncer openssh-server libpq-dev python3-psycopg python3-pymysql"
+tests="libcmocka-dev openssl mandoc g++ pamtester postgresql mariadb-server mariadb-client pgbouncer openssh-server crun sudo iproute2 nftables systemd debhelper lintian debootstrap libpq-dev python3-psycopg python3-pymysql prometheus"
 # keyfobd starts fetches as the first; the others are for the verifier and the metadata endpoint.
 users="keyfob-fetch keyfob-verify keyfob-metadata"
 
@@ -32,7 +32,9 @@ for user in $users; do
 done
 npm=$(dirname "$0")/../tests/npm
 missing_npm=""
-[ -n "$only_demo" ] || [ "$npm/node_modules/.package-lock.json" -nt "$npm/package-lock.json" ] || missing_npm=yes
+for directory in "$npm" "$npm/mongosh"; do
+	[ -n "$only_demo" ] || [ "$directory/node_modules/.package-lock.json" -nt "$directory/package-lock.json" ] || missing_npm="$missing_npm $directory"
+done
 # Debian's npm, a package of 400, is not put beside another one.
 [ -z "$missing_npm" ] || command -v npm >/dev/null || missing_packages="$missing_packages nodejs npm"
 
@@ -77,6 +79,7 @@ services_as_before() {
 		mariadb-server) service=mariadb ;;
 		pgbouncer) service=pgbouncer ;;
 		openssh-server) service=ssh ;;
+		prometheus) service=prometheus ;;
 		*) continue ;;
 		esac
 		[ ! -e "/etc/init.d/$service" ] || update-rc.d "$service" disable >/dev/null 2>&1 || true
@@ -94,7 +97,9 @@ fi
 for user in $missing_users; do
 	useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
 done
-if [ -n "$missing_npm" ]; then
-	npm ci --prefix "$npm" --ignore-scripts --no-audit --no-fund >/dev/null ||
-		echo "deps: the npm packages could not be installed; the tests that need them will be skipped" >&2
-fi
+for directory in $missing_npm; do
+	# Of those that mongosh could do without, some are built from source; tests/npm has Node.js itself among them.
+	[ "$directory" = "$npm" ] && optional="" || optional=--omit=optional
+	npm ci --prefix "$directory" $optional --ignore-scripts --no-audit --no-fund >/dev/null ||
+		echo "deps: the npm packages of $directory could not be installed; the tests that need them will be skipped" >&2
+done

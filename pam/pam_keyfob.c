@@ -71,6 +71,16 @@ static int take_option(struct pam_call *call, const char *option)
 	return PAM_SUCCESS;
 }
 
+/* It goes into the log as it is; what a verifier knows has no other bytes. */
+static bool is_service(const char *name)
+{
+	size_t length = 0;
+
+	while (name[length] >= 0x20 && name[length] < 0x7f)
+		length++;
+	return !name[length] && length && length <= WIRE_LOGIN_MAX;
+}
+
 int call_open(struct pam_call *call, pam_handle_t *pamh, int argc, const char **argv)
 {
 	const void *service = NULL;
@@ -90,7 +100,7 @@ int call_open(struct pam_call *call, pam_handle_t *pamh, int argc, const char **
 	}
 	if (!call->service && pam_get_item(pamh, PAM_SERVICE, &service) == PAM_SUCCESS)
 		call->service = service;
-	if (!call->service || !*call->service || strlen(call->service) > WIRE_LOGIN_MAX) {
+	if (!call->service || !is_service(call->service)) {
 		pam_syslog(pamh, LOG_ERR, "the service has no name that could be asked for: say service=");
 		return PAM_SERVICE_ERR;
 	}

@@ -49,8 +49,7 @@ static int no_link(struct pam_call *call, const char *why)
  * Only into a session keyring that is the user's alone: one that was kept
  * over from the caller (sudo), from the daemon, or that all of the user's
  * processes share by default would give his tokens to others or outlive the
- * login. The kernel is not asked by the number -3 where it matters: that one
- * makes a keyring when there is none.
+ * login.
  */
 static int link_keyring(struct pam_call *call, uid_t uid)
 {
@@ -61,7 +60,11 @@ static int link_keyring(struct pam_call *call, uid_t uid)
 
 	if (!key_ids_are_true())
 		return no_keyring(call, "another user namespace");
-	session = keyctl_get_keyring_ID(KEY_SPEC_SESSION_KEYRING, 0);
+	/*
+	 * Where there is none an empty one is made. Asked without that, the kernel would make root's default session keyring this
+	 * process's, and so the user's programs', who would possess all that root has.
+	 */
+	session = keyctl_get_keyring_ID(KEY_SPEC_SESSION_KEYRING, 1);
 	if (session < 0)
 		return is_unsupported(errno) ? no_keyring(call, strerror(errno)) : no_link(call, strerror(errno));
 	error = key_describe(session, &d);

@@ -8,13 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/service.h"
 #include "verify/verifyd.h"
 
 #define ANSWER_MS 35000 /* the broker gives a fetch 30 s */
@@ -204,23 +203,11 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* --- the question ------------------------------------------------------------------------------ */
 
+/* Root's socket, or one's own: whose word decides which keys are believed. */
 static int reach(struct ask *a)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct ucred peer;
-	socklen_t length = sizeof(peer);
-
-	if (strlen(a->verifier->broker_path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(address.sun_path, a->verifier->broker_path);
-	a->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (a->fd < 0 || connect(a->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-		getsockopt(a->fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
-		return -errno;
-	/* Whose word decides which keys are believed. */
-	if (peer.uid != 0 && peer.uid != geteuid())
-		return -EPERM;
-	return wire_send(a->fd, &a->request, -1);
+	a->fd = service_reach(a->verifier->broker_path);
+	return a->fd < 0 ? a->fd : wire_send(a->fd, &a->request, -1);
 }
 
 static void try_to_reach(struct ask *a)

@@ -2,16 +2,11 @@
 #include "verify/confine.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <linux/capability.h>
 #include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "common/sandbox.h"
 
@@ -31,33 +26,6 @@ static const int verifier_calls[] = { SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_
 	SCMP_SYS(shutdown), SCMP_SYS(setitimer), SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(rename), SCMP_SYS(renameat),
 	SCMP_SYS(renameat2), SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(ftruncate),
 	SCMP_SYS(flock), SANDBOX_END };
-
-static int drop_capabilities(void)
-{
-	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
-	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
-
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
-		return -errno;
-	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
-}
-
-int confine_become(uid_t uid, gid_t gid, char *why, size_t why_size)
-{
-	int rc = 0;
-
-	why[0] = 0;
-	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0))
-		rc = -errno;
-	if (!rc)
-		rc = drop_capabilities();
-	/* Not to be root is what all the rest stands on. */
-	if (!rc && (uid == 0 || geteuid() != uid || setresuid(0, 0, 0) == 0))
-		rc = -EPERM;
-	if (rc)
-		snprintf(why, why_size, "cannot become uid %u: %s", uid, strerror(-rc));
-	return rc;
-}
 
 static int filter_verifier(char *why, size_t why_size)
 {

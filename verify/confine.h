@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How keyfob-verifyd gives up what it does not need. Both calls bind the
- * calling thread and what it makes later, and there is no way back. On
- * failure (a negative errno) why says what could not be done, and the process
- * must not go on. On success it is "", or a note that this kernel gives less
- * protection than asked for.
+ * How keyfob-verifyd gives up what it does not need, once it is the user that
+ * it runs as (sandbox_become). The call binds the calling thread and what it
+ * makes later, and there is no way back. On failure (a negative errno) why
+ * says what could not be done, and the process must not go on. On success it
+ * is "", or a note that this kernel gives less protection than asked for.
  */
 #ifndef KEYFOB_VERIFY_CONFINE_H
 #define KEYFOB_VERIFY_CONFINE_H
 
 #include <stddef.h>
-#include <sys/types.h>
-
-/* Become this user for good: no other group, no capability. Who is that user already only loses what is left. */
-int confine_become(uid_t uid, gid_t gid, char *why, size_t why_size);
 
 struct confine_files {
 	const char *config_dir, *state_dir; /* the one to read, the other to write */

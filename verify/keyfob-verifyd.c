@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <jansson.h>
-#include <keyutils.h>
 #include <libgen.h>
 #include <openssl/crypto.h>
 #include <pwd.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "common/service.h"
 #include "verify/confine.h"
 #include "verify/verifyd.h"
@@ -103,14 +103,11 @@ static bool find_user(struct passwd *user)
 static bool become(const struct passwd *user)
 {
 	char why[256];
+	int error = sandbox_become(user->pw_uid, user->pw_gid, why, sizeof(why));
 
-	/* Under sudo the session keyring is the caller's: it, and all his tokens on it, would last as long as this process. */
-	if (geteuid() == 0 && keyctl_join_session_keyring(NULL) < 0 && errno != ENOSYS)
-		log_warning("no session keyring of its own: %s", strerror(errno));
-	if (confine_become(user->pw_uid, user->pw_gid, why, sizeof(why)) == 0)
-		return true;
-	log_error("%s", why);
-	return false;
+	if (*why)
+		log_line(error ? LOG_ERR : LOG_WARNING, "%s", why);
+	return error == 0;
 }
 
 /* While there is the right to. One that is there already has been somebody's decision. */
@@ -192,19 +189,7 @@ static bool add_events(struct verifier *v, struct event *events[3])
 		if (!events[i] || event_add(events[i], NULL) < 0)
 			return false;
 	}
-	return true;
-}
-
-/* The environment of whoever starts it does not choose how it waits. */
-static struct event_base *quiet_base(void)
-{
-	struct event_config *config = event_config_new();
-	struct event_base *base;
-
-	event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
-	base = event_base_new_with_config(config);
-	event_config_free(config);
-	return base;
+	return service_watch(v->base);
 }
 
 /* --- running ----------------------------------------------------------------------------------- */
@@ -273,7 +258,7 @@ static void serve(struct verifier *v, int listener)
 	struct event *events[3] = { NULL };
 
 	signal(SIGPIPE, SIG_IGN);
-	v->base = quiet_base();
+	v->base = service_base();
 	v->exit_code = 1;
 	if (v->base && add_events(v, events) && start_serving(v, listener)) {
 		v->exit_code = 0;
@@ -289,6 +274,7 @@ static void serve(struct verifier *v, int listener)
 	ask_stop(v);
 	memory_free(v->memory);
 	keysets_close(v->keysets);
+	service_watch_stop();
 	for (size_t i = 0; i < 3; i++)
 		if (events[i])
 			event_free(events[i]);

@@ -24,7 +24,6 @@
 #define LISTEN_AGAIN_MS 100 /* when descriptors ran out */
 #define ACCEPT_BATCH 64 /* then others get their turn */
 #define LOGGED_MAX 100 /* lines in a second, of a user, beside those of good tokens */
-#define TALLIES 256 /* users counted in a second; any more share the last one's room */
 
 static struct event *listener_event, *listen_again;
 static int listener_fd = -1;
@@ -81,31 +80,11 @@ void conn_reply_error(struct conn *conn, int error, unsigned int retry, const ch
 /* Root is not counted: services ask as root, too, and he could write there anyway. */
 bool conn_may_log(const struct conn *conn)
 {
-	static struct {
-		uid_t uid;
-		unsigned int lines;
-	} tally[TALLIES];
-	static time_t second;
-	static size_t users;
-	time_t now = time(NULL);
-	uid_t uid = conn->peer.uid;
-	size_t i = 0;
+	unsigned int lines = conn->peer.uid ? log_tally(conn->peer.uid) : 0;
 
-	if (uid == 0)
-		return true;
-	if (now != second)
-		users = 0;
-	second = now;
-	while (i < users && i < TALLIES - 1 && tally[i].uid != uid)
-		i++;
-	if (i == users) {
-		tally[i].uid = uid;
-		tally[i].lines = 0;
-		users++;
-	}
-	if (++tally[i].lines == LOGGED_MAX + 1)
-		log_warning("event=not-logged uid=%u pid=%d; more than %d in a second", uid, conn->peer.pid, LOGGED_MAX);
-	return tally[i].lines <= LOGGED_MAX;
+	if (lines == LOGGED_MAX + 1)
+		log_warning("event=not-logged uid=%u pid=%d; more than %d in a second", conn->peer.uid, conn->peer.pid, LOGGED_MAX);
+	return lines <= LOGGED_MAX;
 }
 
 /* --- waiting ------------------------------------------------------------------------------ */

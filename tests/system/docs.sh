@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 MAN=doc/man
-TEXTS="README.md CONTRIBUTING.md doc/PROTOCOL.md doc/SECURITY.md doc/OPERATING.md"
+TEXTS="README.md CONTRIBUTING.md doc/PROTOCOL.md doc/SECURITY.md doc/OPERATING.md doc/TOUR.md doc/MIGRATING.md"
 
 lines() {
 	sort -u | sed '/^$/d'
@@ -39,13 +39,37 @@ else
 	skip "keyfob.h compiles alone as C++" "g++ is not installed"
 fi
 check "module.h compiles alone" cc -x c -std=c11 -Wall -Wextra -Werror -fsyntax-only modules/module.h
+# What is installed is what `man` finds, also by the names of calls that share a page.
+for page in "$MAN"/*.[1358]; do
+	name=${page##*/}
+	check "man finds ${name%.*}" mman -M "$KEYFOB_PREFIX/share/man" -w "${page##*.}" "${name%.*}"
+done
+
+# --- modules: of PAM, and of keyfob ---------------------------------------------------
+is "the functions of the PAM module stand in its page" "$(grep -oE 'Fn pam_sm_[a-z_]+' "$MAN/pam_keyfob.8" | cut -d' ' -f2 | lines)" \
+	"$(nm -D --defined-only "$KEYFOB_PREFIX/lib/security/pam_keyfob.so" | awk '$2 == "T" { print $3 }' | lines)"
+is "and so do its options" "$(awk '/^\.Sh/ { on = ($0 == ".Sh OPTIONS") } on' "$MAN/pam_keyfob.8" | sed -n 's/^\.It Cm \([a-z]*\).*/\1/p' | lines)" \
+	"$(sed -nE 's/.*(value_of|strcmp)\(option, "([a-z]+)"\).*/\2/p' pam/pam_keyfob.c | lines)"
+# Constants, types and functions; then the members of each structure that the page tells apart.
+of_modules() {
+	grep -oE '\b(KEYFOB_[A-Z_]+|keyfob_[a-z]+)\b' | grep -vx KEYFOB_MODULE_H | lines
+}
+is "keyfob-module(3) has the names of module.h" "$(grep -v '^\.Dt' "$MAN/keyfob-module.3" | of_modules)" \
+	"$(sed -E 's/keyfob_option_type|enum keyfob_(kind|sandbox)/enum/' modules/module.h | of_modules)"
+for type in module option request reply; do
+	is "and the members of struct keyfob_$type" \
+		"$(awk -v from=".Ss struct keyfob_$type" '/^\.S[hs]/ { on = ($0 == from) } on && /^\.It Fa/' "$MAN/keyfob-module.3" |
+			sed 's/^\.It Fa //; s/ , /\n/g' | lines)" \
+		"$(awk -v from="struct keyfob_$type {" '/^}/ { on = 0 } on; $0 == from { on = 1 }' modules/module.h |
+			sed -nE 's,/\*.*,,; s/^\t([a-z].*[ *(])\(?\*?([a-z_]+)(\[[0-9]+\]|\)\(.*)?;.*/\2/p' | lines)"
+done
 
 # --- programs and their options ------------------------------------------------------
 options_in() {
 	grep -oE -- '--[a-z][a-z-]*' | lines
 }
 verbs() {
-	keyfob --help | sed -nE 's/^  ([a-z]+( [a-z]+)?) .*/\1/p'
+	keyfob --help | sed -nE 's/^  ([a-z][a-z-]*( [a-z]+)?) .*/\1/p'
 }
 all_help() {
 	keyfob --help
@@ -59,16 +83,23 @@ page_options() {
 }
 is "keyfob's options are those of keyfob(1)" "$(all_help | options_in)" "$(page_options keyfob.1)"
 is "keyfob's verbs are those of keyfob(1)" "$(verbs | lines)" \
-	"$(sed -nE 's/^\.It Cm ([a-z]+( [a-z]+)?)( .*)?$/\1/p' "$MAN/keyfob.1" | lines)"
+	"$(sed -nE 's/^\.It Cm ([a-z][a-z-]*( [a-z]+)?)( .*)?$/\1/p' "$MAN/keyfob.1" | lines)"
 for verb in explain 'idp add' 'dbuser delete'; do
 	# shellcheck disable=SC2086
 	is "keyfob-admin tells of $verb what keyfob does" "$("$KEYFOB_PREFIX/libexec/keyfob/keyfob-admin" $verb --help)" "$(keyfob $verb --help)"
 done
+is "each program has a page, and no other" "$(basename -a "$MAN"/*.[18] | sed 's/\.[18]$//' | lines)" \
+	"$({ find "$KEYFOB_PREFIX/bin" "$KEYFOB_PREFIX/sbin" "$KEYFOB_PREFIX/libexec/keyfob" -type f -printf '%f\n'; echo pam_keyfob; } | lines)"
+is "the variables that programs look at stand in pages" "$(grep -hoE '\bEv KEYFOB_[A-Z_]+' "$MAN"/*.[1358] | cut -d' ' -f2 | lines)" \
+	"$(grep -hoE '"KEYFOB_[A-Z_]+"' ./{broker,cli,common,emulator,keyring,metadata,modules,pam,verify}/*.[ch] | tr -d '"' | lines)"
 is "keyfobd's options are those of keyfobd(8)" "$(keyfobd --help | options_in)" "$(page_options keyfobd.8)"
 is "keyfob-verifyd's options are those of keyfob-verifyd(8)" "$(keyfob-verifyd --help | options_in)" "$(page_options keyfob-verifyd.8)"
+is "keyfob-metadata's options are those of keyfob-metadata(8)" "$(keyfob-metadata --help | options_in)" "$(page_options keyfob-metadata.8)"
 is "the emulator's options are those of keyfob-emulator(1)" "$(keyfob-emulator --help | options_in)" "$(page_options keyfob-emulator.1)"
 is "keyfob-fetch's options are those of keyfob-fetch(8)" "$("$KEYFOB_PREFIX/libexec/keyfob/keyfob-fetch" --help | options_in)" \
 	"$(page_options keyfob-fetch.8)"
+is "keyfob-request-key's options are those of keyfob-request-key(8)" "$("$KEYFOB_PREFIX/libexec/keyfob/keyfob-request-key" --help | options_in)" \
+	"$(page_options keyfob-request-key.8)"
 
 # --- configuration ---------------------------------------------------------------------
 # page_part FROM: from that heading to the next
@@ -188,13 +219,17 @@ check_not "a target that is not there is noticed" command_exists make frobnicate
 
 # --- files, events, requests that the texts name ----------------------------------------------
 # shellcheck disable=SC2086
-is "every file that the texts name is there" "$(grep -hoP '(?<![\w/])(broker|cli|common|doc|emulator|examples|keyring|modules|packaging|tests|verify)/[A-Za-z0-9_./-]*[A-Za-z0-9]' \
+is "every file that the texts name is there" "$(grep -hoP '(?<![\w/])(broker|cli|common|doc|emulator|examples|keyring|metadata|modules|packaging|tests|verify)/[A-Za-z0-9_./-]*[A-Za-z0-9]' \
 	$TEXTS | lines | while read -r path; do [ -e "$path" ] || echo "$path"; done)" ""
 is "OPERATING lists the events that the broker logs" "$(sed -nE 's/^\| `([a-z-]+)` \|.*\| (err|warning|notice|info|debug) .*/\1/p' doc/OPERATING.md | lines)" \
 	"$(grep -ohE 'event=[a-z-]+' broker/*.c | cut -d= -f2 | lines)"
-is "keyfob-verifyd(8) lists the events that the verifier logs" \
-	"$(awk '/^\.Sh/ { on = ($0 == ".Sh LOG") } on' "$MAN/keyfob-verifyd.8" | sed -n 's/^\.It Li //p' | tr ',' '\n' | tr -d ' ' | lines)" \
+page_events() {
+	awk '/^\.Sh/ { on = ($0 == ".Sh LOG") } on' "$MAN/$1" | sed -n 's/^\.It Li //p' | tr ',' '\n' | tr -d ' ' | lines
+}
+is "keyfob-verifyd(8) lists the events that the verifier logs" "$(page_events keyfob-verifyd.8)" \
 	"$(grep -ohE 'event=[a-z-]+' verify/*.c | cut -d= -f2 | lines)"
+is "keyfob-metadata(8) lists the events that it logs" "$(page_events keyfob-metadata.8)" \
+	"$(grep -ohE 'event=[a-z-]+' metadata/*.c | cut -d= -f2 | lines)"
 # Those of the broker, then those of the verifier.
 is "PROTOCOL numbers the requests as they are" "$(sed -nE 's/^\| ([0-9]+) \| ([A-Z]+) \|.*/\1 \2/p' doc/PROTOCOL.md)" \
 	"$(awk '/^enum wire_(opcode|verify) / { on = 1; n = 0; next } /^}/ { on = 0 }

@@ -10,6 +10,8 @@ in_session() {
 	keyctl session - sh -c 'exec "$@" 2>&3 3>&-' sh "$@" 3>&2 2>/dev/null
 }
 if [ -z "${KEYFOB_TEST_SESSION:-}" ]; then
+	# For outside(): where there is a session keyring no process can be made that has none.
+	[ -z "${WANTS_OUTSIDE:-}" ] || { exec {OUTSIDE}> >(exec bash -s) && export OUTSIDE; }
 	KEYFOB_TEST_SESSION=1 in_session "$0" "$@"
 	exit
 fi
@@ -109,6 +111,17 @@ as() {
 		"KEYFOB_VERIFY_SOCKET=$KEYFOB_VERIFY_SOCKET" \
 		"LD_LIBRARY_PATH=$LD_LIBRARY_PATH" "HELPERS=$HELPERS" LC_ALL=C.UTF-8 \
 		keyctl session - sh -c 'exec "$@" 2>&3 3>&-' sh "$@" 3>&2 2>/dev/null
+}
+# outside COMMAND...: as root, in the session keyring that this test found when it began, none where this host's processes
+# have none. For tests that say WANTS_OUTSIDE=1 before anything else.
+outside() {
+	rm -f "$DIR/out/outside.done"
+	printf 'cd %s && export PATH=%s LD_LIBRARY_PATH=%s; (%s) >outside.1 2>outside.2 </dev/null; echo $? >outside.new; mv outside.new outside.done\n' \
+		"$DIR/out" "$PATH" "$LD_LIBRARY_PATH" "${*@Q}" >&"$OUTSIDE"
+	until_true 40 test -e "$DIR/out/outside.done" || return 99
+	cat "$DIR/out/outside.1"
+	cat "$DIR/out/outside.2" >&2
+	return "$(cat "$DIR/out/outside.done")"
 }
 # The keyring that the kernel keeps for a uid, linked into this test's session.
 persistent() {

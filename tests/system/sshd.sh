@@ -3,15 +3,8 @@
 # Logins at a real sshd: a short token at its password prompt, a database user who was removed and still has his public
 # key, and sessions in which the user's tokens are at hand.
 . "$(dirname "$0")/accept.inc"
-SSHD=/usr/sbin/sshd
 [ -x "$SSHD" ] || { echo "1..0 # SKIP no sshd: make deps"; exit 0; }
-
-# sshd wants a directory of its own in /run; where the tests lock is everybody's.
-private_run() {
-	mkdir "$DIR/run.own" && mount -n -t tmpfs -o mode=0755 keyfob-test "$DIR/run.own" && mkdir "$DIR/run.own/lock" "$DIR/run.own/sshd" &&
-		mount -n --bind /run/lock "$DIR/run.own/lock" && mount -n --move "$DIR/run.own" /run && rmdir "$DIR/run.own"
-}
-private_run || { echo "Bail out! no /run of its own"; exit 1; }
+private_run sshd || { echo "Bail out! no /run of its own"; exit 1; }
 
 new_user; alice=$USER_NAME
 new_user; bob=$USER_NAME
@@ -25,8 +18,7 @@ token() {
 	mint token --key "$DIR/keys/p256.pem" --kid p256 --alg ES256 --life 3600 \
 		--claims '{"iss":"https://idp.corp.example","aud":"logins","sub":"7d2f-alice"}' "$@" >"$DIR/tokens/$name"
 }
-mkdir -m 0700 "$DIR/tokens" "$DIR/ssh"
-mkdir -m 0755 "$DIR/authorized"
+mkdir -m 0700 "$DIR/tokens"
 mint keys "$DIR/keys" && chmod 0700 "$DIR/keys"
 install -m 0644 "$DIR/keys/jwks.json" "$DIR/etc/corp.jwks"
 token good
@@ -65,45 +57,13 @@ account required $MODULE verify service=ssh socket=$KEYFOB_VERIFY_SOCKET
 session optional pam_keyinit.so force revoke
 session required $MODULE broker=$KEYFOB_SOCKET credential=atlas
 EOF2
-ssh-keygen -q -t ed25519 -N '' -f "$DIR/ssh/host" && ssh-keygen -q -t ed25519 -N '' -f "$DIR/ssh/id"
-for user in "$alice" "$bob"; do install -m 0644 "$DIR/ssh/id.pub" "$DIR/authorized/$user"; done
-start_sshd() {
-	local tries=0
-	while free_port; SSH_PORT=$FREE_PORT; do
-		cat >"$DIR/etc/sshd_config" <<-EOI
-			Port $SSH_PORT
-			ListenAddress 127.0.0.1
-			HostKey $DIR/ssh/host
-			PidFile none
-			UsePAM yes
-			PasswordAuthentication no
-			KbdInteractiveAuthentication yes
-			PubkeyAuthentication yes
-			AuthorizedKeysFile $DIR/authorized/%u
-			StrictModes no
-			PrintMotd no
-			LogLevel VERBOSE
-		EOI
-		"$SSHD" -f "$DIR/etc/sshd_config" -D -e >>"$DIR/out/sshd" 2>&1 &
-		SSHD_PID=$!
-		PIDS="$PIDS $SSHD_PID"
-		until_true 10 serves "$SSHD_PID" sh -c "exec 3<>/dev/tcp/127.0.0.1/$SSH_PORT" 2>/dev/null
-		grep -q "listening on 127.0.0.1 port $SSH_PORT" "$DIR/out/sshd" && return
-		tries=$((tries + 1))
-		[ "$tries" -lt 3 ] || { echo "Bail out! sshd does not start"; sed 's/^/# /' "$DIR/out/sshd"; exit 1; }
-	done
-}
-start_sshd
+make_sshd "$alice" "$bob"
 # The password prompt is answered by a program, as by a password manager.
 cat >"$DIR/ssh/askpass" <<EOF2
 #!/bin/sh
 cat "\$TOKEN_FILE"
 EOF2
 chmod 0755 "$DIR/ssh/askpass"
-client() {
-	ssh -F none -p "$SSH_PORT" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=INFO -o NumberOfPasswordPrompts=1 \
-		-o IdentitiesOnly=yes -o ConnectTimeout=20 "$@" </dev/null
-}
 # by_token TOKEN COMMAND...: keyboard-interactive, as Alice
 by_token() {
 	local file=$DIR/tokens/$1

@@ -85,7 +85,10 @@ static inline void fake_stop(void)
 /* Start a reply; the caller adds the fields. */
 static inline struct buffer *fake_reply(uint8_t version, uint8_t code)
 {
+	/* Who has the last one may be quicker than the thread that sent it. */
+	pthread_mutex_lock(&fake.lock);
 	buffer_clear(&fake.reply);
+	pthread_mutex_unlock(&fake.lock);
 	buffer_put_u8(&fake.reply, version);
 	buffer_put_u8(&fake.reply, code);
 	return &fake.reply;

@@ -284,6 +284,46 @@ static void test_only_roots_programs(void **state)
 	check_refused(in_directory("link"), "/link must be owned by root");
 }
 
+/* For a user's own broker his programs are as good as root's, and nobody else's are. */
+static void test_own_programs(void **state)
+{
+	struct call c;
+	int status, fd;
+	pid_t pid;
+
+	(void)state;
+	if (!directory[0])
+		skip();
+	fd = open(in_directory("program"), O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+	assert_int_equal(write(fd, "#!/bin/sh\necho token\n", 21), 21);
+	close(fd);
+	assert_int_equal(chmod(in_directory("program"), 0755), 0);
+	assert_int_equal(chown(in_directory("program"), 65533, 0), 0);
+	/* His; not for a broker of root's; not when others may write it; not another's. */
+	for (int i = 0; i < 4; i++) {
+		static const enum keyfob_class wanted[] = { KEYFOB_CLASS_OK, KEYFOB_CLASS_CONFIG, KEYFOB_CLASS_CONFIG,
+			KEYFOB_CLASS_CONFIG };
+
+		assert_int_equal(chmod(in_directory("program"), i == 2 ? 0775 : 0755), 0);
+		pid = fork();
+		if (pid == 0) {
+			uid_t uid = i == 3 ? 65532 : 65533;
+
+			if (setresuid(uid, uid, uid) < 0)
+				_exit(100);
+			call_init(&c, KEYFOB_KIND_ACCESS, AUDIENCE);
+			c.request.timeout = 20;
+			call_set(&c, "format", "raw");
+			c.request.arguments = (char *const[]){ (char *)(uintptr_t)in_directory("program"), NULL };
+			c.request.own = i != 1;
+			call_obtain(&c);
+			_exit(c.reply.class == wanted[i] ? 0 : 1 + (int)c.reply.class);
+		}
+		assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
+		assert_int_equal(status, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,6 +335,7 @@ int main(void)
 		cmocka_unit_test(test_descendants_end),
 		cmocka_unit_test(test_no_program),
 		cmocka_unit_test_setup_teardown(test_only_roots_programs, make_directory, remove_directory),
+		cmocka_unit_test_setup_teardown(test_own_programs, make_directory, remove_directory),
 	};
 
 	/* A test that hangs fails. */

@@ -57,7 +57,7 @@ static void test_texts(void **state)
 		json_t *top;
 
 		buffer_init(&b, 4096);
-		assert_true(cli_put_json(&b, cases[i].text));
+		assert_true(buffer_put_json(&b, cases[i].text));
 		top = read_back(&b);
 		assert_string_equal(json_string_value(top), cases[i].read ? cases[i].read : cases[i].text);
 		json_decref(top);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What `keyfob status` draws: bars, durations, lines that fit the screen.
- * links: cli/screen cli/output cli/json cli/args cli/verbs keyring/client keyring/keyfob keyring/lookup keyring/keyctl
+ * links: cli/screen cli/output cli/progress cli/json cli/args cli/verbs keyring/client keyring/keyfob keyring/lookup keyring/keyctl
  * links: common/buffer common/wire common/log
  * libs: libkeyutils
  */
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/status.h"
 
 #define NOW 1800000000 /* 2027-01-15 08:00:00 UTC */
 
@@ -212,8 +212,8 @@ static void test_advice(void **state)
 	c.expires = 0;
 	c.last_error = error;
 	cli_screen_credential(&s, &c);
-	assert_non_null(strstr(drawn(), "token      none: the fetch failed\n"));
-	assert_non_null(strstr(drawn(), "  last error no such identity\n"));
+	assert_non_null(strstr(drawn(), "token      none: the fetch failed  next try in 8 h 20 m\n"));
+	assert_non_null(strstr(drawn(), "  last error 9 d ago: no such identity\n"));
 	assert_non_null(strstr(drawn(), geteuid() ? "  try        ask root: keyfob try atlas\n" : "  try        keyfob try atlas\n"));
 	c = some_credential();
 	c.issuer = v1;
@@ -244,12 +244,68 @@ static void test_judge(void **state)
 	s = screen(80, false);
 	cli_screen_credential(&s, &c);
 	assert_non_null(strstr(drawn(), "\n  would pass entra: NO, aud is 0d5c, entra wants api://0d5c\n"));
+	s = screen(160, false);
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "\n  try        set audience = 0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff in [identity-provider entra]"
+					" (Atlas: Audience), or: keyfob explain atlas\n"));
+	/* Of several audiences none is the one to set. */
+	c.audience = (char[]){ "0d5c, other" };
+	s = screen(80, false);
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "\n  try        keyfob explain atlas\n"));
+	c.audience = nothing;
+	c.mismatch = (char[]){ "it is no JWT that names iss and aud" };
+	s = screen(80, false);
+	cli_screen_credential(&s, &c);
 	assert_non_null(strstr(drawn(), "\n  try        keyfob explain atlas\n"));
 	/* Without a token there is nothing to judge. */
 	c.expires = 0;
 	s = screen(80, false);
 	cli_screen_credential(&s, &c);
 	assert_null(strstr(drawn(), "would pass"));
+}
+
+static void test_head(void **state)
+{
+	struct cli_credential items[] = { some_credential(), some_credential(), some_credential() };
+	struct cli_list list = { .version = KEYFOB_VERSION, .started = NOW - 3542400, .item = items, .count = 3 };
+	struct cli_screen s = screen(80, false);
+	char host[] = "a-host-with-a-name-as-long-as-a-name-may-be-which-is-64-letters\033[m";
+
+	(void)state;
+	items[1].state = WIRE_STATE_NONE;
+	cli_screen_head(&s, "vm-db-07", &list);
+	assert_string_equal(drawn(), "vm-db-07  keyfobd up 41 d  1 not asked for  2 valid\n");
+	s = screen(40, false);
+	cli_screen_head(&s, "vm-db-07", &list);
+	assert_string_equal(drawn(), "vm-db-07  keyfobd up 41 d\n1 not asked for  2 valid\n");
+	for (int width = 40; width <= 100; width++) {
+		s = screen(width, false);
+		cli_screen_head(&s, host, &list);
+		assert_true(widest(drawn()) <= width);
+		assert_null(strchr(drawn(), '\033'));
+	}
+	strcpy(list.version, "9.8");
+	s = screen(120, false);
+	cli_screen_head(&s, "vm", &list);
+	assert_non_null(strstr(drawn(), "  its version is 9.8, keyfob's " KEYFOB_VERSION ": restart it  "));
+	s = screen(80, false);
+	cli_screen_trouble(&s, "since 10:00:00: cannot reach it");
+	assert_string_equal(drawn(), "  broker     since 10:00:00: cannot reach it\n");
+}
+
+static void test_lost_file(void **state)
+{
+	struct cli_reader reader = { (char[]){ "orders" }, WIRE_READER_NO_FILE };
+	struct cli_credential c = some_credential();
+	struct cli_screen s = screen(80, false);
+
+	(void)state;
+	c.readers = &reader;
+	c.count = 1;
+	cli_screen_credential(&s, &c);
+	assert_non_null(
+		strstr(drawn(), "readers    orders (token file FAILED)\n  try        event=files-failed in keyfobd's log tells why\n"));
 }
 
 /* A provider's words reach a terminal: nothing of them may be a command to it. */
@@ -301,7 +357,7 @@ static void test_json(void **state)
 {
 	(void)state;
 	buffer_clear(&out);
-	cli_put_json(&out, "a\"b\\c\n\x7f");
+	buffer_put_json(&out, "a\"b\\c\n\x7f");
 	assert_string_equal(drawn(), "\"a\\\"b\\\\c\\u000a\\u007f\"");
 }
 
@@ -314,6 +370,8 @@ int main(void)
 		cmocka_unit_test(test_widths),
 		cmocka_unit_test(test_advice),
 		cmocka_unit_test(test_judge),
+		cmocka_unit_test(test_head),
+		cmocka_unit_test(test_lost_file),
 		cmocka_unit_test(test_escapes),
 		cmocka_unit_test(test_language),
 		cmocka_unit_test(test_json),

@@ -30,6 +30,7 @@
 #include "modules/module.h"
 
 #define EXPIRES 4102444800 /* 2100-01-01 00:00:00 UTC */
+#define STARTED 1700000000
 #define TOKEN "abc.d\"e\\f"
 
 static char dir[] = "/tmp/test-cli-XXXXXX", path[PATH_MAX], program[PATH_MAX];
@@ -80,22 +81,30 @@ static void answer_get(struct buffer *b, const char *name, bool token)
 	buffer_put_text(b, "3fa9c1d2");
 }
 
+/* Of a status reply. */
+static void put_head(struct buffer *b, uint8_t more)
+{
+	buffer_put_u8(b, more);
+	buffer_put_text(b, KEYFOB_VERSION);
+	buffer_put_u64(b, STARTED);
+}
+
 static void answer_status(struct buffer *b, struct reader *r, const char *name)
 {
 	char after[WIRE_NAME_MAX + 1];
 
 	reader_text(r, after, sizeof(after));
 	if (strcmp(name, "endless") == 0) {
-		buffer_put_u8(b, 1);
+		put_head(b, 1);
 	} else if (name[0]) {
-		buffer_put_u8(b, 0);
+		put_head(b, 0);
 		put_credential(b, name, WIRE_STATE_FAILED);
 	} else if (!after[0]) {
-		buffer_put_u8(b, 1);
+		put_head(b, 1);
 		put_credential(b, "a", WIRE_STATE_NONE);
 		put_credential(b, "b", WIRE_STATE_STALE);
 	} else {
-		buffer_put_u8(b, 0);
+		put_head(b, 0);
 		if (strcmp(after, "b") == 0)
 			put_credential(b, "c", WIRE_STATE_VALID);
 	}
@@ -342,7 +351,7 @@ static void test_help(void **state)
 	assert_non_null(strstr(output, "get NAME "));
 	assert_int_equal(run("help status"), 0);
 	snprintf(first, sizeof(first), "%s", output);
-	assert_int_equal(strncmp(first, "usage: keyfob status [NAME] [--json]\n", 37), 0);
+	assert_int_equal(strncmp(first, "usage: keyfob status [NAME] [--watch] [--check] [--prometheus] [--json]\n", 72), 0);
 	assert_int_equal(run("status --help"), 0);
 	assert_string_equal(output, first);
 	assert_int_equal(run("module --help"), 0);
@@ -360,6 +369,8 @@ static void test_status(void **state)
 	top = json_loads(output, JSON_REJECT_DUPLICATES, NULL);
 	list = json_object_get(top, "credentials");
 	assert_int_equal(json_array_size(list), 3);
+	assert_string_equal(json_string_value(json_object_get(top, "version")), KEYFOB_VERSION);
+	assert_int_equal(json_integer_value(json_object_get(top, "started_at")), STARTED);
 	c = json_array_get(list, 0);
 	assert_string_equal(json_string_value(json_object_get(c, "name")), "a");
 	assert_string_equal(json_string_value(json_object_get(c, "state")), "none");
@@ -380,7 +391,7 @@ static void test_status(void **state)
 	assert_true(json_is_null(json_object_get(json_array_get(list, 2), "mismatch")));
 	json_decref(top);
 	assert_int_equal(run("status ctest"), 0);
-	assert_non_null(strstr(output, "  keyfobd  1 failed\n  ctest      orders database\n"));
+	assert_non_null(strstr(output, "  1 failed\n  ctest      orders database\n"));
 	assert_non_null(strstr(output, "try        keyfob try ctest\n"));
 }
 

@@ -93,6 +93,7 @@ static uint64_t capabilities(int which)
 static int no_processes(void)
 {
 	char *const none[] = { NULL };
+	int other;
 
 	need(confine_broker(config, why, sizeof(why)) == 0);
 	refused(execve("/bin/true", none, none));
@@ -101,7 +102,10 @@ static int no_processes(void)
 	refused(syscall(SYS_clone, CLONE_VM | SIGCHLD, NULL, NULL, NULL, 0));
 	refused(kill(getppid(), 0));
 	refused(syscall(SYS_tgkill, getppid(), getppid(), 0));
-	refused(syscall(SYS_pidfd_open, getppid(), 0));
+	other = (int)syscall(SYS_pidfd_open, getppid(), 0);
+	need(other >= 0);
+	refused(syscall(SYS_pidfd_send_signal, other, 0, NULL, 0));
+	refused(syscall(SYS_pidfd_getfd, other, 0, 0));
 	refused(ptrace(PTRACE_ATTACH, getppid(), NULL, NULL));
 	refused(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
 	refused(prlimit(getppid(), RLIMIT_CORE, NULL, NULL));

@@ -3,14 +3,15 @@
  * libkeyfob as a program sees it: from the real keyring, and over the socket
  * of a made-up broker.
  *
- * links: keyring/keyfob keyring/client keyring/lookup keyring/store keyring/store-copy keyring/keyctl common/buffer common/wire
- * libs: libkeyutils
+ * links: keyring/keyfob keyring/client keyring/lookup keyring/store keyring/store-copy keyring/store-own keyring/keyctl common/buffer common/wire
+ * libs: libkeyutils libseccomp
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <seccomp.h>
 #include <sys/stat.h>
 
 #include "keyring/keyfob.h"
@@ -531,6 +532,54 @@ static void test_other_broker(void **state)
 	fake_stop();
 }
 
+/* --- where there is no keyring ------------------------------------------------------------------ */
+
+static int refusal;
+
+static bool filter_keyctl(uint32_t action)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	bool ok = filter && seccomp_rule_add(filter, action, SCMP_SYS(keyctl), 0) == 0 && seccomp_load(filter) == 0;
+
+	seccomp_release(filter);
+	return ok;
+}
+
+/* The kernel is asked by one get, and not again: who does is killed. */
+static int asks_keyring_once(void)
+{
+	struct keyfob_token *token = NULL;
+	struct keyfob *kf;
+
+	need(keyfob_open(&kf) == 0);
+	need(filter_keyctl(SCMP_ACT_ERRNO((uint16_t)refusal)));
+	for (int i = 0; i < 3; i++) {
+		need(keyfob_get(kf, "a", &token) == 0 && strcmp(keyfob_token_value(token), "from the broker") == 0);
+		keyfob_token_free(&token);
+		need(i > 0 || filter_keyctl(SCMP_ACT_KILL_PROCESS));
+	}
+	keyfob_close(&kf);
+	return 0;
+}
+
+static void test_no_keyring(void **state)
+{
+	static const int refusals[] = { EPERM, ENOSYS, ENODEV, EDQUOT, EOPNOTSUPP };
+
+	need_keyring();
+	assert_int_equal(fake_start(0), 0);
+	assert_int_equal(store_purge(&store), 0);
+	assert_int_equal(store_open(&store, fake.path), 0);
+	publish(user, "from the keyring");
+	fake_token("from the broker", 15, LATER);
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+		refusal = refusals[i];
+		assert_int_equal(as_user(user, asks_keyring_once), 0);
+	}
+	fake_stop();
+	assert_int_equal(fake.requests, 3 * sizeof(refusals) / sizeof(refusals[0]));
+}
+
 #define with_fake(test) cmocka_unit_test_setup_teardown(test, start_fake, stop_fake)
 #define in_store(test) cmocka_unit_test_setup_teardown(test, set_up, purge_store)
 
@@ -551,6 +600,7 @@ int main(void)
 		in_store(test_threads),
 		in_store(test_keyring_first),
 		in_store(test_other_broker),
+		in_store(test_no_keyring),
 	};
 
 	return cmocka_run_group_tests(tests, start_keyring, end_keyring);

@@ -76,7 +76,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void start(const char *text)
+static void start_for(bool own, const char *text)
 {
 	static struct launcher_options options;
 	int fd = open(script, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
@@ -84,9 +84,14 @@ static void start(const char *text)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 	close(fd);
-	options = (struct launcher_options){ .fetch = script, .module_dir = "/modules", .config_dir = directory };
+	options = (struct launcher_options){ .fetch = script, .module_dir = "/modules", .config_dir = directory, .own = own };
 	launcher = launcher_start(&options, &launcher_pid);
 	assert_true(launcher >= 0);
+}
+
+static void start(const char *text)
+{
+	start_for(false, text);
 }
 
 /* Start a fetch; returns our end of its socket. */
@@ -428,6 +433,19 @@ static void test_end(void **state)
 	assert_string_equal(text, "");
 }
 
+/* For a user's own broker, who may be called root where he is: whoever is asked for, he stays who he is. */
+static void test_own(void **state)
+{
+	char text[200];
+
+	need_root();
+	start_for(true, "#!/bin/sh\necho \"$(id -u)\" >&1\n");
+	read_to_end(fetch(1, fetch_user), text, sizeof(text));
+	assert_string_equal(text, "0\n");
+	assert_int_equal(ask_description("azure", text, sizeof(text)), 0);
+	assert_string_equal(text, "0\n");
+}
+
 #define here(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -439,6 +457,7 @@ int main(void)
 		here(test_secret),
 		here(test_fetch),
 		here(test_never_as_root),
+		here(test_own),
 		here(test_kill),
 		here(test_end),
 	};

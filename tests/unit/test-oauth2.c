@@ -208,6 +208,45 @@ static void test_wrong_answers(void **state)
 		"repeats secret_file");
 }
 
+/* One that is short enough to pass for a word is hidden wherever an answer repeats it. */
+static void test_short_secret(void **state)
+{
+	static const struct {
+		const char *status, *headers, *body;
+	} answers[] = {
+		{ "503 Busy", "Content-Type: text/s3cret-Value\r\n", "" },
+		{ "503 Busy", "X-s3cret-Value: 1\r\n", "" },
+		{ "400 Bad", "", "{\"error\":\"x\",\"trace_id\":\"s3cret-Value\"}" },
+		{ "400 Bad", "", "{\"error\":\"x\",\"correlation_id\":\"s3cret-Value\"}" },
+		{ "200 OK", "", "{\"access_token\":\"a\",\"token_type\":\"s3cret-Value\"}" },
+	};
+	struct keyfob_secret secret;
+	struct server s;
+	struct call c;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		call_init(&c, KEYFOB_KIND_ACCESS, "x");
+		call_set(&c, "client_id", "me");
+		set_secret(&c, &secret, "secret_file", "s3cret-Value\n");
+		ask(&c, &s, answer(answers[i].status, answers[i].headers, answers[i].body));
+		if (c.reply.class == KEYFOB_CLASS_OK || strstr(c.reply.text, "s3cret") || strstr(call_told, "s3cret") ||
+			!(strstr(c.reply.text, "repeats secret_file") || strstr(call_told, "repeats secret_file")))
+			fail_msg("%zu: '%s', told: %s", i, c.reply.text, call_told);
+	}
+	call_init(&c, KEYFOB_KIND_ACCESS, "x");
+	call_set(&c, "client_id", "me");
+	set_secret(&c, &secret, "secret_file", "s3cret-Value");
+	server_start(
+		&s, answer("200 OK", "", "{\"issuer\":\"s3cret-Value\"}"), strlen(answer("200 OK", "", "{\"issuer\":\"s3cret-Value\"}")));
+	snprintf(c.endpoint, sizeof(c.endpoint), "http://127.0.0.1:%d", s.port);
+	call_set(&c, "issuer", c.endpoint);
+	call_obtain(&c);
+	server_stop(&s);
+	assert_null(strstr(c.reply.text, "s3cret"));
+	assert_non_null(strstr(c.reply.text, "repeats secret_file"));
+}
+
 static void check_expiry(const char *member, enum keyfob_kind kind, time_t life)
 {
 	struct keyfob_secret secret;
@@ -374,6 +413,7 @@ int main(void)
 		cmocka_unit_test(test_private_key_jwt),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_wrong_answers),
+		cmocka_unit_test(test_short_secret),
 		cmocka_unit_test(test_expiry),
 		cmocka_unit_test(test_discovery),
 		cmocka_unit_test(test_configuration),

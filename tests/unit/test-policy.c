@@ -146,7 +146,7 @@ static int look_up(void *arg, uint32_t count, const struct buffer *names, struct
 	return 0;
 }
 
-static const struct policy_source source = { NULL, describe, look_up, NULL };
+static const struct policy_source source = { NULL, describe, look_up, NULL, NULL };
 
 static int make_policy_dir(void **state)
 {
@@ -176,7 +176,7 @@ static struct policy *load(const char *text)
 	return load_from(&source, text);
 }
 
-static void refuse(const char *text, const char *wanted)
+static void refuse_from(const struct policy_source *from, const char *text, const char *wanted)
 {
 	struct policy *policy;
 	struct buffer errors;
@@ -184,12 +184,17 @@ static void refuse(const char *text, const char *wanted)
 
 	write_text("keyfob.conf", text);
 	buffer_init(&errors, 65536);
-	policy = policy_load(config_file, &source, &errors);
+	policy = policy_load(config_file, from, &errors);
 	got = without_dir(&errors);
 	if (policy || strcmp(got, wanted) != 0)
 		fail_msg("%s\ngives:\n%swanted:\n%s", text, got, wanted);
 	free(got);
 	buffer_free(&errors);
+}
+
+static void refuse(const char *text, const char *wanted)
+{
+	refuse_from(&source, text, wanted);
 }
 
 /* --- what is good --------------------------------------------------------------------- */
@@ -206,7 +211,7 @@ static void test_whole(void **state)
 		"source=appservice timeout=10s\n"
 		"provider = exec run_as=corp ttl=1h -- /usr/bin/token --db \"two words\" \"a \\\"quoted\\\" \\\\ one\" \"\" x\\y -- -z\n"
 		"allow = user:orders   group:dbclients\nallow = user:root\ntoken = id\nrefresh = on-demand\nstore = socket\nmin_ttl = 2m\n"
-		"trust_run_as = yes\n");
+		"trust_run_as = yes\nmetadata = yes\n");
 	assert_int_equal(policy->count, 2);
 	assert_int_equal(looked_up, 1);
 	assert_int_equal(described, 2);
@@ -219,6 +224,8 @@ static void test_whole(void **state)
 	assert_int_equal(c->store, POLICY_STORE_SOCKET);
 	assert_int_equal(c->min_ttl, 120);
 	assert_true(c->trust_run_as);
+	assert_true(c->metadata);
+	assert_int_equal(policy_kind(c), KEYFOB_KIND_ID);
 	assert_int_equal(c->rule_count, 3);
 	assert_true(!c->rules[0].is_group && c->rules[0].id == 1001);
 	assert_true(c->rules[1].is_group && c->rules[1].id == 2001);
@@ -258,11 +265,16 @@ static void test_defaults(void **state)
 	assert_int_equal(c->store, POLICY_STORE_KEYRING);
 	assert_int_equal(c->min_ttl, POLICY_MIN_TTL);
 	assert_false(c->trust_run_as);
+	assert_false(c->metadata);
+	assert_int_equal(policy_kind(c), KEYFOB_KIND_ACCESS);
 	assert_int_equal(c->rule_count, 0);
 	assert_int_equal(c->providers[0].timeout, POLICY_TIMEOUT);
 	assert_string_equal(c->providers[0].settings[5].value, "a b");
 	assert_null(policy_find(policy, "b"));
 	assert_null(policy_find(policy, ""));
+	policy_free(policy);
+	policy = load("[credential a]\nprovider = azure\nprovider = exec run_as=corp -- /bin/x\n");
+	assert_int_equal(policy_kind(&policy->credentials[0]), KEYFOB_KIND_DEFAULT);
 	policy_free(policy);
 	policy = load("# nothing yet\n");
 	assert_int_equal(policy->count, 0);
@@ -305,7 +317,7 @@ static void test_definition(void **state)
 {
 	static const char *const same[] = {
 		"[credential a]\nallow = user:orders\nresource = r\nprovider = azure\n",
-		"[credential a]\nresource = r\nprovider = azure\nmin_ttl = 9s\n",
+		"[credential a]\nresource = r\nprovider = azure\nmin_ttl = 9s\nmetadata = yes\n",
 		"[credential a]\nresource = r\nprovider = azure\ndescription = d\nrefresh = on-demand\n",
 	};
 	static const char *const other[] = {
@@ -334,7 +346,8 @@ static void test_definition(void **state)
 /* --- what is not ------------------------------------------------------------------------ */
 
 #define KEYS \
-	"(it has: description, resource, provider, allow, identity_provider, token, refresh, min_ttl, store, file, socket, trust_run_as)"
+	"(it has: description, resource, provider, allow, identity_provider, token, refresh, min_ttl, store, file, socket, metadata, " \
+	"trust_run_as)"
 #define SECTIONS "(there is: [credential NAME], [identity-provider NAME], [organization NAME], [service NAME], [database-user NAME])"
 
 static void test_sections_and_keys(void **state)
@@ -364,6 +377,14 @@ static void test_sections_and_keys(void **state)
 		{ "[credential a]\nprovider = azure\nrefresh =\n", "keyfob.conf:3: refresh is ahead or on-demand\n" },
 		{ "[credential a]\nprovider = azure\nstore = Socket\n", "keyfob.conf:3: store is keyring or socket\n" },
 		{ "[credential a]\nprovider = azure\ntrust_run_as = true\n", "keyfob.conf:3: trust_run_as is yes or no\n" },
+		{ "[credential a]\nprovider = azure\nresource = r\nmetadata = true\n", "keyfob.conf:4: metadata is yes or no\n" },
+		{ "[credential a]\nmetadata = yes\nprovider = azure\n",
+			"keyfob.conf:2: credential a: metadata = yes needs a resource, by which metadata clients ask\n" },
+		{ "[credential a]\nmetadata = yes\nresource =\nprovider = azure\n",
+			"keyfob.conf:2: credential a: metadata = yes needs a resource, by which metadata clients ask\n" },
+		{ "[credential a]\nresource = r\nprovider = azure\nprovider = exec run_as=corp -- /bin/x\nmetadata = yes\n",
+			"keyfob.conf:5: credential a: metadata = yes with providers of both kinds of token needs token = access or token = "
+			"id\n" },
 		{ "[credential a]\nprovider = azure\nmin_ttl = soon\n", "keyfob.conf:3: min_ttl is a duration: 30s, 5m, 1h\n" },
 		{ "[credential a]\nprovider = azure\nallow = orders user: group: user:orders,corp\n",
 			"keyfob.conf:3: allow takes user:NAME and group:NAME, not \"orders\"\n"
@@ -737,6 +758,57 @@ static void test_too_many(void **state)
 	buffer_free(&b);
 }
 
+/* --- keyfobd --user ------------------------------------------------------------------- */
+
+static const struct policy_source own_source = { NULL, describe, look_up, NULL, "me" };
+
+static void test_own(void **state)
+{
+	const struct policy_credential *c;
+	struct policy *policy, *changed;
+
+	(void)state;
+	policy = load_from(&own_source, "[credential a]\nprovider = exec -- /bin/x\nprovider = azure\n");
+	c = policy_find(policy, "a");
+	assert_int_equal(c->rule_count, 1);
+	assert_string_equal(c->rules[0].name, "me");
+	assert_true(policy_allows(c, geteuid(), NULL, 0) && policy_names_user(c, geteuid()));
+	assert_false(policy_allows(c, 1001, NULL, 0));
+	assert_true(c->providers[0].run_as == geteuid() && c->providers[1].run_as == geteuid());
+	assert_null(c->providers[0].run_as_name);
+	/* Room for no more than 16 digits, which tell one definition from another. */
+	assert_int_equal(strlen(c->definition), 16);
+	changed = load_from(&own_source, "[credential a]\nprovider = exec -- /bin/y\nprovider = azure\n"
+					 "[credential b]\nprovider = exec -- /bin/x\nprovider = azure\n");
+	assert_string_not_equal(policy_find(changed, "a")->definition, c->definition);
+	assert_string_equal(policy_find(changed, "b")->definition, c->definition);
+	policy_free(changed);
+	policy_free(policy);
+	/* A broker of root's is told as whom. */
+	refuse("[credential a]\nprovider = exec -- /bin/x\n", "keyfob.conf:2: exec runs a program and must say as whom: run_as=USER\n");
+}
+
+static void test_own_alone(void **state)
+{
+	char wanted[2048];
+
+	(void)state;
+	snprintf(wanted, sizeof(wanted),
+		"keyfob.conf:3: credential a allows user:orders: with --user it can allow nobody but the user himself (uid %1$u)\n"
+		"keyfob.conf:4: credential a allows group:dbclients: with --user it can allow nobody but the user himself (uid %1$u)\n"
+		"keyfob.conf:7: credential b: run_as=orders: with --user providers run as the user himself (uid %1$u); leave run_as out\n"
+		"keyfob.conf:11: credential c: socket: with --user its owner can be nobody but the user himself (uid %1$u)\n",
+		geteuid());
+	refuse_from(&own_source,
+		"[credential a]\nprovider = azure\nallow = user:orders\nallow = group:dbclients\n"
+		"[credential b]\nprovider = azure\nprovider = exec run_as=orders -- /bin/x\ntrust_run_as = yes\n"
+		"[credential c]\nprovider = azure\nsocket = orders:dbclients 0660\n",
+		wanted);
+	/* Nobody of that name: that is said once. */
+	refuse_from(&own_source, "[credential a]\nprovider = azure\nallow = user:nobody-has-this\n",
+		"keyfob.conf:3: credential a: there is no user nobody-has-this\n");
+}
+
 #define in_directory(test) cmocka_unit_test_setup_teardown(test, make_policy_dir, remove_config_dir)
 
 /* --- variables of the caller of get --direct --------------------------------------------------- */
@@ -757,7 +829,7 @@ static const char *variable(void *arg, const char *name)
 
 static void test_variables(void **state)
 {
-	static const struct policy_source direct = { NULL, describe, look_up, variable };
+	static const struct policy_source direct = { NULL, describe, look_up, variable, NULL };
 	const struct policy_provider *p;
 	struct policy *policy;
 
@@ -790,7 +862,7 @@ static void test_variables(void **state)
 /* A variable that is of no use is a fault of that line, not of the configuration, and what it holds is not told. */
 static void test_useless_variables(void **state)
 {
-	static const struct policy_source direct = { NULL, describe, look_up, variable };
+	static const struct policy_source direct = { NULL, describe, look_up, variable, NULL };
 	static const struct {
 		const char *line, *fault;
 	} cases[] = {
@@ -842,6 +914,8 @@ int main(void)
 		in_directory(test_chains),
 		in_directory(test_identity_providers),
 		in_directory(test_too_many),
+		in_directory(test_own),
+		in_directory(test_own_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

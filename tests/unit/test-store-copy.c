@@ -2,7 +2,7 @@
 /*
  * The users' rings and what hangs in them, in the real keyring.
  *
- * links: keyring/store keyring/store-copy keyring/keyctl common/buffer common/wire
+ * links: keyring/store keyring/store-copy keyring/store-own keyring/keyctl common/buffer common/wire
  * libs: libkeyutils
  */
 #include <setjmp.h>
@@ -38,7 +38,7 @@ long keyctl_link(key_serial_t key, key_serial_t ring)
 
 static int end_test(void **state)
 {
-	struct store other;
+	struct store other = { 0 };
 	char name[100];
 
 	after_link = NULL;
@@ -285,7 +285,7 @@ static void test_link(void **state)
 
 static void test_foreign_ring(void **state)
 {
-	struct store other;
+	struct store other = { 0 };
 	char name[100];
 	uid_t uid = new_user();
 	key_serial_t foreign;

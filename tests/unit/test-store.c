@@ -2,7 +2,7 @@
 /*
  * The broker's own keys in the real keyring: anchor, masters, who asked.
  *
- * links: keyring/store keyring/store-copy keyring/keyctl common/buffer common/wire
+ * links: keyring/store keyring/store-copy keyring/store-own keyring/keyctl common/buffer common/wire
  * libs: libkeyutils
  */
 #include <setjmp.h>
@@ -45,12 +45,19 @@ static void test_timeout(void **state)
 
 static void test_info_text(void **state)
 {
-	static const char *const wrong[] = { "", "v1", "v2 serial=1 expires=2 refresh=3 fingerprint=0123abcd previous=0:0 broker=/s",
+	static const char *const wrong[] = { "", "v1", "v3 serial=1 expires=2 refresh=3 fingerprint=0123abcd previous=0:0 broker=/s",
 		"v1 serial=1 expires=2 refresh=3 fingerprint=0123abcd previous=0:0 broker=",
 		"v1 serial=1 expires=2 refresh=3 fingerprint=xyz previous=0:0 broker=/s",
 		"v1 serial=1 expires=2 refresh=3 fingerprint=0123abcd",
 		"v1 serial=1 expires=2 refresh=3 fingerprint=0123abcde previous=0:0 broker=/s" };
-	struct key_record in = { 0x7fffffff, UINT64_MAX, 1700000000, "0123abcd", 17, 1600000000, "/s" }, out;
+	struct key_record in = { .serial = 0x7fffffff,
+		.expires = UINT64_MAX,
+		.refresh = 1700000000,
+		.fingerprint = "0123abcd",
+		.previous = 17,
+		.previous_expires = 1600000000,
+		.broker = "/s" },
+			  out;
 	struct buffer b;
 
 	(void)state;
@@ -68,11 +75,35 @@ static void test_info_text(void **state)
 			fail_msg("taken: \"%s\"", wrong[i]);
 }
 
+/* The short form, of a user's own broker. */
+static void test_own_info_text(void **state)
+{
+	static const char *const wrong[] = { "v2 ", "v2 1 2 3 0123abcd 4 1", "v2 1 2 3 0123abcd 4 1 ", "v2 1 2 3 xyz 4 1 0123",
+		"v2 1 2 3 0123abcd 4 1 0123456789abcdef0", "v2 1 2 3 0123abcd 4 1 0123 broker=/s", "v2 1 2 3 0123abcd 4 1 0123\n" };
+	struct key_record in = { .serial = 0x7fffffff, .expires = 1795594522, .refresh = 1795594521, .fingerprint = "0123abcd" }, out;
+	struct buffer b;
+
+	(void)state;
+	in.fetched = 1795594520;
+	in.kind = 2;
+	snprintf(in.definition, sizeof(in.definition), "0123456789abcdef");
+	buffer_init(&b, 512);
+	assert_true(key_record_format(&in, &b));
+	/* Nine tokens of 2 kB leave no more for each. */
+	assert_true(b.length <= 75);
+	assert_true(key_record_parse((const char *)b.data, b.length, &out));
+	assert_memory_equal(&in, &out, sizeof(in));
+	buffer_free(&b);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		if (key_record_parse(wrong[i], strlen(wrong[i]), &out))
+			fail_msg("taken: \"%s\"", wrong[i]);
+}
+
 /* --- the anchor ------------------------------------------------------------------------ */
 
 static void test_anchor(void **state)
 {
-	struct store again, other;
+	struct store again = { 0 }, other = { 0 };
 	char name[200];
 	key_serial_t false_anchor;
 
@@ -135,6 +166,43 @@ static bool has_master(const char *credential)
 	buffer_free(&token);
 	assert_true(error == 0 || error == -ENOKEY);
 	return error == 0;
+}
+
+/* As with su: another user's process in a session keyring of root's, which leads to his user keyring as after a login. */
+static int possesses_nothing(void)
+{
+	const key_serial_t keys[] = { store.anchor, key_search(store.anchor, "keyring", "keyfob-master:a"),
+		key_search(key_search(store.anchor, "keyring", "keyfob-master:a"), "user", "keyfob-token") };
+	uid_t uid = next_user;
+	char text[100];
+
+	need(keys[2] > 0 && keyctl_join_session_keyring(NULL) > 0 && keyctl_link(KEY_SPEC_USER_KEYRING, KEY_SPEC_SESSION_KEYRING) == 0);
+	need(setresgid(uid, uid, uid) == 0 && setresuid(uid, uid, uid) == 0);
+	need(keyctl_search(KEY_SPEC_SESSION_KEYRING, "keyring", store.name, 0) < 0);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		need(keyctl_read(keys[i], text, sizeof(text)) < 0 && errno == EACCES);
+		need(keyctl_describe(keys[i], text, sizeof(text)) < 0 && errno == EACCES);
+		need(keyctl_invalidate(keys[i]) < 0 && errno == EACCES);
+	}
+	return 0;
+}
+
+static void test_not_by_possession(void **state)
+{
+	struct store_record record = make_record(3600, "00000000");
+	struct buffer token;
+	int status;
+	pid_t pid;
+
+	need_keyring();
+	make_token(&token, "token");
+	assert_int_equal(store_put_master(&store, "a", &token, &record), 0);
+	buffer_free(&token);
+	pid = fork();
+	if (pid == 0)
+		_exit(possesses_nothing());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
 }
 
 static void test_master(void **state)
@@ -283,7 +351,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_timeout),
 		cmocka_unit_test(test_info_text),
+		cmocka_unit_test(test_own_info_text),
 		with_store(test_anchor),
+		with_store(test_not_by_possession),
 		with_store(test_master),
 		with_store(test_master_expires),
 		with_store(test_record),

@@ -37,12 +37,14 @@
 
 #include <cmocka.h>
 
+#include "common/sandbox.h"
 #include "verify/confine.h"
 
 #define SOMEBODY 64902
 
 static char root[] = "/tmp/keyfob-test-verify-XXXXXX";
 static char config[100], state[100], others[100], elsewhere[100], door[100], why[256];
+static bool has_landlock; /* asked ahead: once confined, one cannot */
 
 #define need(expression) \
 	do { \
@@ -83,12 +85,7 @@ static bool confine(void)
 	const char *const more[] = { others, NULL };
 	const struct confine_files files = { config, state, more };
 
-	return confine_become(SOMEBODY, SOMEBODY, why, sizeof(why)) == 0 && confine_verifier(&files, why, sizeof(why)) == 0;
-}
-
-static bool has_landlock(void)
-{
-	return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+	return sandbox_become(SOMEBODY, SOMEBODY, why, sizeof(why)) == 0 && confine_verifier(&files, why, sizeof(why)) == 0;
 }
 
 /* --- who it is --- */
@@ -108,7 +105,7 @@ static int becomes_somebody(void)
 
 	/* Who starts it may have asked the kernel to keep capabilities. */
 	need(prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0);
-	need(confine_become(SOMEBODY, SOMEBODY, why, sizeof(why)) == 0 && why[0] == 0);
+	need(sandbox_become(SOMEBODY, SOMEBODY, why, sizeof(why)) == 0 && why[0] == 0);
 	need(getresuid(&uids[0], &uids[1], &uids[2]) == 0 && uids[0] == SOMEBODY && uids[1] == SOMEBODY && uids[2] == SOMEBODY);
 	need(getresgid(&gids[0], &gids[1], &gids[2]) == 0 && gids[0] == SOMEBODY && gids[1] == SOMEBODY && gids[2] == SOMEBODY);
 	need(getgroups(0, NULL) == 0);
@@ -116,14 +113,14 @@ static int becomes_somebody(void)
 	refused(setuid(0));
 	refused(setgroups(0, NULL));
 	/* As systemd's User= starts it. */
-	need(confine_become(SOMEBODY, SOMEBODY, why, sizeof(why)) == 0);
-	need(confine_become(SOMEBODY + 1, SOMEBODY, why, sizeof(why)) == -EPERM && *why);
+	need(sandbox_become(SOMEBODY, SOMEBODY, why, sizeof(why)) == 0);
+	need(sandbox_become(SOMEBODY + 1, SOMEBODY, why, sizeof(why)) == -EPERM && *why);
 	return 0;
 }
 
 static int never_stays_root(void)
 {
-	need(confine_become(0, 0, why, sizeof(why)) == -EPERM && strstr(why, "uid 0"));
+	need(sandbox_become(0, 0, why, sizeof(why)) == -EPERM && strstr(why, "uid 0"));
 	return 0;
 }
 
@@ -188,7 +185,7 @@ static int files_as_named(void)
 	refused(chown(in(state), SOMEBODY, SOMEBODY));
 	refused(symlink("/", in(state)));
 	refused(mkdir(in(state), 0700));
-	if (!has_landlock())
+	if (!has_landlock)
 		return 0;
 	/* All of these are open to everybody. */
 	refused(open(in(elsewhere), O_RDONLY));
@@ -285,6 +282,7 @@ static int make(char *path, const char *name, mode_t mode)
 static int setup(void **unused)
 {
 	(void)unused;
+	has_landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
 	if (!mkdtemp(root) || chmod(root, 0755) < 0)
 		return -1;
 	snprintf(door, sizeof(door), "%s/door", root);

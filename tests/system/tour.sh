@@ -1,0 +1,148 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# What the texts tell newcomers to do, done: the blocks of TOUR in order, then those of MIGRATING, and the commands of the
+# other texts, each as it stands there.
+# takes long
+. "$(dirname "$0")/world.inc"
+cd "$(dirname "$0")/../.." || exit 1
+command -v nft >/dev/null && [ -d /usr/lib/postgresql ] || { echo "1..0 # SKIP nftables or PostgreSQL is missing: make deps"; exit 0; }
+
+# --- a text's blocks -----------------------------------------------------------------------
+
+# script FILE: its blocks of sh, each with a line before it that tells which it is
+script() {
+	awk '/^#/ && !on { heading = $0 }
+		/^```/ { if (!on && $0 == "```sh") { on = 1; printf "echo \"@ %d %s\"\n", ++n, heading } else on = 0; next }
+		on; END { print "echo \"@ end\"" }' "$1"
+}
+# part N: what block N printed
+part() {
+	awk -v from="$1" '$1 == "@" { on = ($2 == from); next } on' "$DIR/out/play"
+}
+# What differs from run to run.
+masked() {
+	sed -E 's/[0-9a-f]{8,}/X/g; s/[0-9]+/N/g; s/[[:space:]]+/ /g'
+}
+# shown FILE: "N LINE" for each line of a block of text that follows block N of sh, which printed it
+shown() {
+	awk '/^```/ { if (on) { on = 0; after = 1 } else if (text) text = 0; else if ($0 == "```sh") { on = 1; n++ } else text = after; next }
+		text { print n " " $0 } !on && !text && NF { after = 0 }' "$1"
+}
+# play FILE SECONDS: all its blocks, in one shell
+play() {
+	local name n heading line reached
+	name=$(basename "$1" .md)
+	script "$1" >"$DIR/out/$name.sh"
+	# It must not find what this test knows, but how this build was made.
+	env -u KEYFOB_PREFIX -u KEYFOB_TEST_SESSION -u KEYFOB_TEST_WORLD -u LD_LIBRARY_PATH O="$BUILD" PATH="$HOST_PATH" \
+		timeout "$2" bash -e -o pipefail "$DIR/out/$name.sh" >"$DIR/out/play" 2>&1 </dev/null
+	reached=$(awk '$1 == "@" { last = $2 } END { print last }' "$DIR/out/play")
+	while read -r _ _ n heading; do
+		[ "$reached" = end ] || [ "$n" -lt "${reached:-0}" ] && pass "$name, block $n: ${heading%\"}" && continue
+		fail "$name, block $n: ${heading%\"}" "$([ "$n" = "$reached" ] && part "$n" | tail -n 12 || echo 'not reached')"
+	done < <(grep '^echo "@ [0-9]' "$DIR/out/$name.sh")
+	while read -r n line; do
+		part "$n" | masked | grep -qxF -- "$(masked <<<"$line")" && pass "$name, block $n shows: $line" && continue
+		fail "$name, block $n shows: $line" "$(part "$n" | tail -n 8)"
+	done < <(shown "$1")
+}
+
+BUILD=$1 HOST_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+play doc/TOUR.md 400
+is "the tour leaves no file behind" "$(ls -A /srv; ls /etc/pam.d | grep keyfob)" ""
+is "no user" "$(getent passwd tour-orders tour-guest)" ""
+is "and no process" "$(pgrep -l 'keyfob|postgres')" ""
+for uid in $(seq "$FIRST_UID" $((FIRST_UID + 3))); do
+	unlike "and no key of uid $uid" "$(keyctl get_persistent @s "$uid" >/dev/null; keyctl show "%keyring:_persistent.$uid")" 'user: keyfob'
+done
+
+# --- a host as OPERATING leaves it -----------------------------------------------------------
+
+# The request socket's name alone is another one: the keyrings know brokers by it, and the real host may have one.
+export KEYFOB_SOCKET=/run/keyfob/tour-$FIRST_UID.sock KEYFOB_VERIFY_SOCKET=/run/keyfob/verify.sock
+CONFIG=/etc/keyfob/keyfob.conf
+useradd -m -b /srv orders
+groupadd dbclients
+start_emulator --listen 127.0.0.1:8791
+configure </dev/null
+start_broker
+start_verifier
+# A way to the address of the metadata service; nobody is at its end.
+if ! { ip link add host0 type veth peer name end0 && ip addr add 192.0.2.1/24 dev host0 && ip link set end0 up && ip link set host0 up &&
+	ip route add default via 192.0.2.2 && nft 'add table ip tour' && nft 'delete table ip tour'; } 2>/dev/null; then
+	skip "MIGRATING, and the commands of the other texts" "veth or nftables cannot be had here"
+	finish
+fi
+keyfob-metadata --log debug >>"$LOG" 2>&1 &
+as_postgres() {
+	(cd / && setpriv --reuid=postgres --regid=postgres --clear-groups "$@")
+}
+PG_BIN=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+install -d -m 0700 -o postgres /srv/pg
+as_postgres "$PG_BIN/initdb" -D /srv/pg --auth-local=peer --auth-host=scram-sha-256 --no-sync >"$DIR/out/initdb" 2>&1
+as_postgres "$PG_BIN/postgres" -D /srv/pg -k /run/postgresql -c fsync=off >"$DIR/out/postgresql" 2>&1 &
+until_true 60 as_postgres psql -c "create role orders_rw login password 'hunter2'" ||
+	{ echo "Bail out! PostgreSQL does not start"; sed 's/^/# /' "$DIR/out/postgresql"; exit 1; }
+echo '127.0.0.1 db.example.com' >>/etc/hosts
+play doc/MIGRATING.md 200
+
+# --- the commands of the other texts ----------------------------------------------------------
+
+# They are run as they stand there, by root, on the host that MIGRATING left; not those with a prompt, whose output stands
+# beside them, and these:
+NOT_RUN=$(cat <<'END'
+make :: what builds this
+make demo :: TOUR runs it
+make check :: runs this test
+make tests-built :: what builds this
+tests/run build test-wire main-job :: what runs this test
+make asan :: the whole suite once more
+make deps :: what make check begins with
+make deb :: packages.sh
+make install PREFIX=/usr/local :: TOUR runs it, with another PREFIX
+make install PREFIX=/usr :: TOUR runs it, with another PREFIX
+apt install ./build/deb/*.deb :: packages.sh
+apt install ./build/deb/keyfob_*.deb ./build/deb/libkeyfob0_*.deb :: packages.sh
+keyfob run --mongodb=atlas -- node app.js :: mongodb.sh, with a program of its own
+keyfob idp disconnect azure acme :: tells who loses access, and ends with 1 until --yes: federation.sh
+keyfob dbuser delete orders_rw :: the same
+keyfob jwks revoke azure :: keysets.sh
+keyfob doctor :: its exit code is about this host: doctor.sh
+keyfob doctor /srv/orders :: the same
+docker run --mount type=bind,src=$D,dst=$D,readonly --group-add $G IMAGE :: needs Docker; containers.sh mounts the same
+podman run --mount type=bind,src=$D,dst=$D,ro --group-add $G IMAGE :: needs Podman; the same
+podman run --mount type=bind,src=$D,dst=$D,ro --group-add keep-groups IMAGE :: needs Podman; the same
+docker build -f packaging/kubernetes/Dockerfile -t keyfob:0.1.0 build/deb :: needs Docker; kubernetes.sh reads what it is made from
+kubectl apply -f packaging/kubernetes/daemonset.yaml :: needs a cluster; kubernetes.sh
+kubectl apply -f packaging/kubernetes/workload.yaml :: the same
+keyctl request2 user keyfob:atlas "" @s :: the kernel asks on the real host: request-key.sh
+keyfobd --user :: not for root: rootless.sh
+keyfobd --user --config /etc/keyfob/keyfob.conf --socket /run/keyfob/keyfob.sock :: not for root: rootless.sh
+cc -shared -fPIC -I/usr/local/include -o token-file.so token-file.c :: third-party-module.sh
+END
+)
+# What stands between backticks in README's tables counts too.
+commands() {
+	{ awk '/^```/ { on = !on; next } !on' README.md CONTRIBUTING.md doc/*.md packaging/kubernetes/README.md |
+		sed -nE 's/^ {4,}((make|apt|cc|ln|git|docker|podman|kubectl|systemctl|nft|psql|keyctl|keyfob[a-z-]*|tests\/[a-z]+|examples\/[a-z.]+|[A-Z]=[^ ]+)( .*)?)$/\1/p'
+		sed -nE 's/^\|.*\| `(keyfob [^`]*)` \|$/\1/p' README.md | sed 's/\\|/|/g'; } | sed -E 's/ +# .*//' | awk '!seen[$0]++'
+}
+# texts_run COMMANDS
+texts_run() {
+	local line
+	while IFS= read -r line; do
+		exits "it works: $line" 0 timeout 60 env PATH="$HOST_PATH" bash -c "$line"
+	done < <(grep -vxF -f <(sed 's/ :: .*//' <<<"$NOT_RUN") <<<"$1")
+}
+all=$(commands)
+is "no command is left out that no text has" "$(sed 's/ :: .*//' <<<"$NOT_RUN" | grep -vxF -f <(echo "$all"))" ""
+as_postgres psql -qc 'create database orders'
+accept='^keyfob (idp|org|dbuser|jwks) ' last='^keyfobd --purge'
+texts_run "$(grep -vE "$accept|$last" <<<"$all")"
+# The other half of README begins on a host that lets nobody in.
+rm /etc/keyfob/conf.d/{idp,dbuser}-*.conf
+keyfob reload >/dev/null
+texts_run "$(grep -E "$accept" <<<"$all")"
+stop_broker
+texts_run "$(grep -E "$last" <<<"$all")"
+finish
