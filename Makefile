@@ -4,7 +4,9 @@
 # make check      all tests (as root; installs what it needs)
 # make demo       the main job, shown end to end (as root; installs what it needs)
 # make deb        Debian packages into build/deb/
+# make docs       the picture and the sessions of README.md, from running programs (as root)
 # make install    DESTDIR= PREFIX= ; make deps ; make asan ; make valgrind ; make torture ; make clean
+# make fuzz       SECONDS=60 of each parser under libFuzzer ; make lint ; make sbom
 #
 # V=1 shows the commands. CC=clang works too. O= names another build directory.
 
@@ -66,7 +68,7 @@ all: $(programs) $(modules) $(library) $(pam) $(O)/lib/pkgconfig/keyfob.pc
 probe = $(shell $(CC) -Werror $(1) -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
 probe_ld = $(shell echo 'int main(void){return 0;}' | $(CC) -Werror $(1) -x c - -o /dev/null 2>/dev/null && echo $(1))
 
-ifeq ($(filter clean deps check demo asan valgrind torture deb,$(MAKECMDGOALS)),)
+ifeq ($(filter clean deps check demo docs asan valgrind torture deb,$(MAKECMDGOALS)),)
 harden   := $(call probe,-fstack-protector-strong) $(call probe,-fstack-clash-protection) $(call probe,-fcf-protection) \
             $(call probe,-ftrivial-auto-var-init=zero) $(call probe,-fno-strict-overflow) $(call probe,-fzero-call-used-regs=used-gpr)
 harden_ld:= $(call probe_ld,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) $(call probe_ld,-Wl$(comma)-z$(comma)noexecstack) \
@@ -184,7 +186,7 @@ fuzz:
 	$(Q)packaging/deps.sh --if-missing fuzz
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) O=$(O)/fuzz CC=clang SANITIZE='-fsanitize=fuzzer-no-link $(fuzz_flags) -fprofile-instr-generate -fcoverage-mapping' \
 		CFLAGS='-O1 -g' fortify= LDFLAGS= fuzz_main=libfuzzer fuzz_engine=-fsanitize=fuzzer fuzz-built
-	$(Q)tests/fuzz/run.sh $(O)/fuzz $(SECONDS)
+	$(Q)tests/fuzz/run.sh $(O)/fuzz $(or $(SECONDS),60)
 
 check: ready
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
@@ -194,6 +196,11 @@ demo:
 	$(Q)packaging/deps.sh --if-missing demo
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
 	$(Q)examples/demo.sh $(O)
+
+docs:
+	$(Q)packaging/deps.sh --if-missing
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) all
+	$(Q)doc/make-docs.sh $(O)
 
 # --- other targets ---------------------------------------------------------
 
@@ -222,6 +229,13 @@ torture: ready
 valgrind: ready
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
 	$(Q)tests/valgrind.sh $(O)
+
+lint:
+	$(Q)packaging/deps.sh --if-missing lint
+	$(Q)tests/lint.sh
+# What each program links, by Debian package and version; it must be what that program has a right to.
+sbom: all
+	$(Q)packaging/sbom.sh $(O)
 
 units := $(patsubst packaging/systemd/%.in,%,$(wildcard packaging/systemd/*.in))
 install: all
@@ -252,6 +266,6 @@ install: all
 clean:
 	rm -rf $(O)
 
-.PHONY: all check demo deps ready asan valgrind torture deb install clean tests-built fuzz fuzz-built fuzz-replay
+.PHONY: all check demo docs deps ready asan valgrind torture deb install clean tests-built fuzz fuzz-built fuzz-replay lint sbom
 .DELETE_ON_ERROR:
 .SECONDARY:

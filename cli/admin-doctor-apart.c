@@ -13,6 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define KILLED_MS 1000 /* in which who was killed is gone */
+#define LOOK_MS 10
+
 static int64_t now_ms(void)
 {
 	struct timespec now;
@@ -46,6 +49,23 @@ static bool read_answer(int fd, int timeout_ms, struct buffer *answer)
 	}
 }
 
+/* Who waits for a filesystem that does not answer cannot be killed either, and is left behind. */
+static bool reap(pid_t pid, bool ends, int *status)
+{
+	for (int left = KILLED_MS;;) {
+		pid_t got = waitpid(pid, status, ends ? 0 : WNOHANG);
+
+		if (got == pid)
+			return true;
+		if ((got < 0 && errno != EINTR) || left <= 0)
+			return false;
+		if (got == 0) {
+			poll(NULL, 0, LOOK_MS);
+			left -= LOOK_MS;
+		}
+	}
+}
+
 int doctor_apart(int (*work)(void *arg, int out), void *arg, int timeout_ms, struct buffer *answer)
 {
 	int fds[2], status;
@@ -72,10 +92,7 @@ int doctor_apart(int (*work)(void *arg, int out), void *arg, int timeout_ms, str
 	/* It is not reaped yet, so its group is no other's. */
 	if (!whole)
 		kill(-pid, SIGKILL);
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -1;
-	if (!whole)
+	if (!reap(pid, whole, &status) || !whole)
 		return -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -168,52 +168,78 @@ static void check_walls(struct doctor *d)
 
 /* --- containers that are this host's users --------------------------------------------- */
 
+struct spaces {
+	ino_t pids, users, network;
+};
+
 struct container {
-	ino_t pid_namespace;
+	ino_t pids;
+	bool filtered, networked; /* it has a filter; the host's network */
 	char pid[16], command[32];
 };
 
-/* In another pid namespace, the same user namespace, and no filter at all? One that is there may allow keyctl: that cannot be seen. */
-static bool is_open_container(int proc, const char *pid, ino_t own_pids, ino_t own_users, struct container *c)
+static bool find_spaces(int proc, const char *pid, struct spaces *spaces)
 {
+	const struct {
+		const char *name;
+		ino_t *number;
+	} kinds[] = { { "pid", &spaces->pids }, { "user", &spaces->users }, { "net", &spaces->network } };
 	char path[64];
-	struct stat pids, users;
-	struct buffer b;
-	bool open = false;
+	struct stat st;
 
-	snprintf(path, sizeof(path), "%.15s/ns/pid", pid);
-	if (fstatat(proc, path, &pids, 0) < 0 || pids.st_ino == own_pids)
-		return false;
-	snprintf(path, sizeof(path), "%.15s/ns/user", pid);
-	if (fstatat(proc, path, &users, 0) < 0 || users.st_ino != own_users)
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		snprintf(path, sizeof(path), "%.15s/ns/%s", pid, kinds[i].name);
+		if (fstatat(proc, path, &st, 0) < 0)
+			return false;
+		*kinds[i].number = st.st_ino;
+	}
+	return true;
+}
+
+/* In another pid namespace, and the same user namespace? A filter may allow keyctl: that cannot be seen. */
+static bool is_container(int proc, const char *pid, const struct spaces *own, struct container *c)
+{
+	struct spaces its;
+	char path[64];
+	struct buffer b;
+	bool known = false;
+
+	if (!find_spaces(proc, pid, &its) || its.pids == own->pids || its.users != own->users)
 		return false;
 	buffer_init(&b, 65536);
 	snprintf(path, sizeof(path), "%.15s/status", pid);
-	if (doctor_slurp(proc, path, 0, 16384, &b) && buffer_cstring(&b) && seccomp_mode((const char *)b.data) == 0) {
-		open = sscanf((const char *)b.data, "Name:\t%31[^\n]", c->command) == 1;
-		c->pid_namespace = pids.st_ino;
+	if (doctor_slurp(proc, path, 0, 16384, &b) && buffer_cstring(&b)) {
+		known = sscanf((const char *)b.data, "Name:\t%31[^\n]", c->command) == 1;
+		c->filtered = seccomp_mode((const char *)b.data) != 0;
+		c->networked = its.network == own->network;
+		c->pids = its.pids;
 		snprintf(c->pid, sizeof(c->pid), "%.15s", pid);
 	}
 	buffer_free(&b);
-	return open;
+	return known;
 }
 
+/* One process for each: one without a filter, where there is one. */
 static size_t find_containers(int proc, DIR *dir, struct container *found)
 {
-	struct stat pids, users;
+	struct container c;
+	struct spaces own;
 	struct dirent *e;
 	size_t n = 0;
 
-	if (fstatat(proc, "self/ns/pid", &pids, 0) < 0 || fstatat(proc, "self/ns/user", &users, 0) < 0)
+	if (!find_spaces(proc, "self", &own))
 		return 0;
-	for (int seen = 0; n < CONTAINERS_MAX && seen < PROCESSES_MAX && (e = readdir(dir)); seen++) {
-		bool known = false;
+	for (int seen = 0; seen < PROCESSES_MAX && (e = readdir(dir)); seen++) {
+		size_t i = 0;
 
-		if (e->d_name[0] < '1' || e->d_name[0] > '9' || !is_open_container(proc, e->d_name, pids.st_ino, users.st_ino, &found[n]))
+		if (e->d_name[0] < '1' || e->d_name[0] > '9' || !is_container(proc, e->d_name, &own, &c))
 			continue;
-		for (size_t i = 0; i < n && !known; i++)
-			known = found[i].pid_namespace == found[n].pid_namespace;
-		n += !known;
+		while (i < n && found[i].pids != c.pids)
+			i++;
+		if (i == CONTAINERS_MAX || (i < n && (c.filtered || !found[i].filtered)))
+			continue;
+		found[i] = c;
+		n += i == n;
 	}
 	return n;
 }
@@ -231,22 +257,42 @@ static bool uses_keyrings(const struct doctor *d)
 	return false;
 }
 
+static bool serves_metadata(const struct doctor *d)
+{
+	for (size_t i = 0; i < d->admin.config.count; i++) {
+		const char *value = doctor_value(&d->admin.config.sections[i], "metadata");
+
+		if (value && strcmp(value, "yes") == 0)
+			return true;
+	}
+	return false;
+}
+
 static void check_containers(struct doctor *d)
 {
 	struct container found[CONTAINERS_MAX];
 	DIR *dir = opendir("/proc");
-	size_t n = dir ? find_containers(dirfd(dir), dir, found) : 0;
+	size_t n = dir ? find_containers(dirfd(dir), dir, found) : 0, before = d->count;
 
 	for (size_t i = 0; i < n; i++) {
-		doctor_warning(d, "containers",
-			"process %s (%s) is in a container that shares this host's user namespace, and no seccomp filter keeps it from "
-			"keyctl: "
-			"it reads the keyring of whatever uid it runs as",
-			found[i].pid, found[i].command);
-		doctor_fix(d, "store = socket for the credentials of such users, a seccomp filter, or a user namespace for the container");
+		if (uses_keyrings(d) && !found[i].filtered) {
+			doctor_warning(d, "containers",
+				"process %s (%s) is in a container that shares this host's user namespace, and no seccomp filter keeps it "
+				"from keyctl: it reads the keyring of whatever uid it runs as",
+				found[i].pid, found[i].command);
+			doctor_fix(d, "store = socket for the credentials of such users, a seccomp filter, or a user namespace for the "
+				      "container");
+		}
+		if (serves_metadata(d) && found[i].networked) {
+			doctor_warning(d, "containers",
+				"process %s (%s) is in a container that shares this host's users and network: for keyfob-metadata it is "
+				"the user whose uid it runs as, and its root can be any",
+				found[i].pid, found[i].command);
+			doctor_fix(d, "a network or a user namespace for the container, or metadata = no");
+		}
 	}
-	if (dir && !n)
-		doctor_ok(d, "containers", "none that shares this host's users runs without a seccomp filter");
+	if (dir && d->count == before)
+		doctor_ok(d, "containers", "none gets tokens of this host by the uid that it runs as");
 	if (dir)
 		closedir(dir);
 }
@@ -255,7 +301,7 @@ void doctor_kernel(struct doctor *d)
 {
 	check_calls(d);
 	check_walls(d);
-	if (geteuid() == 0 && key_ids_are_true() && d->configured && uses_keyrings(d))
+	if (geteuid() == 0 && key_ids_are_true() && d->configured && (uses_keyrings(d) || serves_metadata(d)))
 		check_containers(d);
 }
 

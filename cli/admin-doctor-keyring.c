@@ -90,20 +90,25 @@ static bool is_planted(key_serial_t key, uid_t *owner)
 	return true;
 }
 
-/* A description may hold a line end and so forge a line of /proc/keys: what looks like one is asked for. */
+/*
+ * A description may hold a line end and so forge a line of /proc/keys: what looks like one is asked for. But a planted ring has a true
+ * line, too, with its owner; and of root's there is one for each user.
+ */
 static void check_own(struct doctor *d)
 {
 	char *table, *line;
 	int found = 0, asked = 0;
 	struct buffer b;
+	bool whole;
 
 	buffer_init(&b, TABLE_MAX + 8192);
 	table = doctor_slurp(AT_FDCWD, "/proc/keys", 0, TABLE_MAX, &b) && buffer_cstring(&b) ? (char *)b.data : NULL;
+	whole = table;
 	while (table && asked < RING_MAX && (line = strsep(&table, "\n"))) {
-		unsigned int serial;
+		unsigned int serial, uid;
 		uid_t owner;
 
-		if (sscanf(line, "%x", &serial) != 1 || !strstr(line, " keyring   " KEY_RING ": "))
+		if (sscanf(line, "%x %*s %*s %*s %*x %u", &serial, &uid) != 2 || uid == 0 || !strstr(line, " keyring   " KEY_RING ": "))
 			continue;
 		asked++;
 		if (!is_planted((key_serial_t)serial, &owner))
@@ -113,8 +118,12 @@ static void check_own(struct doctor *d)
 			"keyring %u is named " KEY_RING " and belongs to uid %u, not to root: programs go past it", serial, owner);
 		doctor_fix(d, "keyctl revoke %u", serial);
 	}
-	if (!found && b.length)
+	if (asked == RING_MAX || (!whole && b.length)) {
+		doctor_warning(d, "planted ring", "not all was looked at: somebody made /proc/keys very long");
+		doctor_fix(d, "cut -c 1-80 /proc/keys shows whose keys those are");
+	} else if (!found && b.length) {
 		doctor_ok(d, "planted ring", "none of yours stands in the way");
+	}
 	buffer_free(&b);
 }
 
@@ -151,21 +160,26 @@ static void find_users(const struct doctor *d, struct users *u)
 				add_user(u, d->list.item[i].readers[j].name);
 }
 
-/* One level of his persistent keyring, and never a search: he may have built a maze below it. */
+/*
+ * One level of his persistent keyring, and never a search: he may have built a maze below it. Writes serial, owner and his name
+ * for each planted ring; serial 0 when there is more in it than is looked at, or it takes too long.
+ */
 static void look_through(const char *name, uid_t uid, int out)
 {
 	time_t end = time(NULL) + USER_SECONDS;
 	long ring = keyctl_get_persistent(uid, KEY_SPEC_THREAD_KEYRING);
 	key_serial_t keys[RING_MAX];
 	long length = ring < 0 ? -1 : keyctl_read((key_serial_t)ring, (char *)keys, sizeof(keys));
-	size_t count = length < 0 ? 0 : (size_t)length / sizeof(keys[0]);
+	size_t count = length < 0 ? 0 : (size_t)length / sizeof(keys[0]), i;
 
-	for (size_t i = 0; i < count && count <= RING_MAX && time(NULL) <= end; i++) {
+	for (i = 0; i < count && i < RING_MAX && time(NULL) <= end; i++) {
 		uid_t owner;
 
 		if (is_planted(keys[i], &owner))
-			dprintf(out, "%s %u %d %u\n", name, uid, keys[i], owner);
+			dprintf(out, "%d %u %s\n", keys[i], owner, name);
 	}
+	if (i < count)
+		dprintf(out, "0 0 %s\n", name);
 	keyctl_clear(KEY_SPEC_THREAD_KEYRING);
 }
 
@@ -183,12 +197,34 @@ static int look_through_all(void *arg, int out)
 	return 0;
 }
 
+/* A line of look_through()'s. The name comes last: some name services have such with blanks. */
+static void put_user(struct doctor *d, const char *line)
+{
+	char name[NAME_ROOM];
+	unsigned int owner;
+	int serial;
+
+	if (sscanf(line, "%d %u %63[^\n]", &serial, &owner, name) != 3)
+		return;
+	if (serial) {
+		doctor_warning(d, "planted ring",
+			"%s has a ring " KEY_RING " of uid %u's in his persistent keyring where root's should be: he goes past it, "
+			"to the socket",
+			name, owner);
+		doctor_fix(d, "su -s /bin/sh %s -c 'keyctl unlink %d $(keyctl get_persistent @s)'", name, serial);
+	} else {
+		doctor_warning(d, "planted ring", "%s has so much in his persistent keyring that not all of it was looked at", name);
+		doctor_fix(d, "su -s /bin/sh %s -c 'keyctl list $(keyctl get_persistent @s)' shows it", name);
+	}
+}
+
 static void check_users(struct doctor *d)
 {
 	struct users *users = calloc(1, sizeof(*users));
+	size_t before = d->count;
 	char *lines, *line;
 	struct buffer answer;
-	int found = 0, code;
+	int code;
 
 	buffer_init(&answer, 1u << 20);
 	if (!users) {
@@ -198,23 +234,11 @@ static void check_users(struct doctor *d)
 	find_users(d, users);
 	code = doctor_apart(look_through_all, users, USERS_MS, &answer);
 	lines = (char *)(uintptr_t)buffer_cstring(&answer);
-	while (lines && (line = strsep(&lines, "\n"))) {
-		char name[NAME_ROOM];
-		unsigned int uid, owner;
-		int serial;
-
-		if (sscanf(line, "%63s %u %d %u", name, &uid, &serial, &owner) != 4)
-			continue;
-		found++;
-		doctor_warning(d, "planted ring",
-			"%s has a ring " KEY_RING " of uid %u's in his persistent keyring where root's should be: he goes past it, "
-			"to the socket",
-			name, owner);
-		doctor_fix(d, "su -s /bin/sh %s -c 'keyctl unlink %d $(keyctl get_persistent @s)'", name, serial);
-	}
+	while (lines && (line = strsep(&lines, "\n")))
+		put_user(d, line);
 	if (code)
 		doctor_warning(d, "planted ring", "not all users' keyrings could be looked through in %d s", USERS_MS / 1000);
-	else if (!found && users->count)
+	else if (d->count == before && users->count)
 		doctor_ok(d, "planted ring", "none in the persistent keyrings of %zu user%s", users->count, users->count == 1 ? "" : "s");
 out:
 	free(users);

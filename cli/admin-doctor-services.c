@@ -140,8 +140,8 @@ static const struct limit *find_limit(const char *packages, const char *service)
 }
 
 /*
- * The length of a credential's token, by the list of keys, which shows it. A description may forge a line of that list, so the key
- * is asked for. 0: there is none.
+ * The length of a credential's token, by the list of keys, which shows them. A description may forge a line of that list, with the
+ * serial of some other key: so it is the key that is asked, for all it tells. 0: there is none.
  */
 static size_t token_length(const char *keys, const char *credential)
 {
@@ -150,14 +150,21 @@ static size_t token_length(const char *keys, const char *credential)
 
 	snprintf(name, sizeof(name), " user      " KEY_TOKEN_PREFIX "%.*s: ", WIRE_NAME_MAX, credential);
 	for (const char *at = strstr(keys, name); at; at = strstr(at + 1, name)) {
-		size_t length = strtoul(at + strlen(name), NULL, 10);
 		struct key_description k;
 		const char *line = at;
+		key_serial_t key;
+		long length;
 
 		while (line > keys && line[-1] != '\n')
 			line--;
-		if (length > longest && key_describe((key_serial_t)strtoul(line, NULL, 16), &k) == 0 && k.uid == 0)
-			longest = length;
+		key = (key_serial_t)strtoul(line, NULL, 16);
+		if (key_describe(key, &k) < 0 || k.uid != 0 || strcmp(k.type, "user") != 0 ||
+			strncmp(k.name, KEY_TOKEN_PREFIX, strlen(KEY_TOKEN_PREFIX)) != 0 ||
+			strcmp(k.name + strlen(KEY_TOKEN_PREFIX), credential) != 0)
+			continue;
+		length = keyctl_read(key, NULL, 0);
+		if (length > 0 && (size_t)length > longest)
+			longest = (size_t)length;
 	}
 	return longest;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -167,6 +168,8 @@ int status_watch(const char *name)
 	sigset_t signals;
 	int error = 0, code = 0;
 
+	/* The terminal's own size, which may change. */
+	unsetenv("COLUMNS");
 	take_signals(&signals);
 	while (!code) {
 		int64_t now = time(NULL);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -15,10 +16,12 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "common/wire.h"
 
 #define FIRST_INHERITED_FD 3
@@ -28,6 +31,31 @@
 static int notify_fd = -1;
 static struct event *watch;
 static bool guarded;
+
+bool service_user(const char *name, struct passwd *user)
+{
+	const struct passwd *found = getpwnam(name);
+
+	if (!found) {
+		log_error("the system user %s is missing (systemd-sysusers, or make deps)", name);
+		return false;
+	}
+	*user = *found;
+	if (geteuid() == 0 || geteuid() == user->pw_uid)
+		return true;
+	log_error("must be started as root or as %s", name);
+	return false;
+}
+
+bool service_become(const struct passwd *user)
+{
+	char why[256];
+	int error = sandbox_become(user->pw_uid, user->pw_gid, why, sizeof(why));
+
+	if (*why)
+		log_line(error ? LOG_ERR : LOG_WARNING, "%s", why);
+	return error == 0;
+}
 
 struct event_base *service_base(void)
 {

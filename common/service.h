@@ -11,6 +11,12 @@
 #include <stdbool.h>
 
 struct event_base;
+struct passwd;
+
+/* The system user as whom a daemon runs, whoever starts it: root, or that user. Returns false with a line in the log. */
+bool service_user(const char *name, struct passwd *user);
+/* Become that user, as sandbox_become() has it. Returns false with a line in the log. */
+bool service_become(const struct passwd *user);
 
 /* A loop; the environment of whoever starts the daemon does not choose how it waits. NULL when memory ran out. */
 struct event_base *service_base(void);

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "common/sandbox.h"
 #include "common/service.h"
 #include "common/wire.h"
 #include "metadata/confine.h"
@@ -38,32 +37,6 @@ struct options {
 };
 
 /* --- rights ---------------------------------------------------------------------------- */
-
-/* Whoever starts it, it runs as one user. */
-static bool find_user(struct passwd *user)
-{
-	const struct passwd *found = getpwnam(METADATA_USER);
-
-	if (!found) {
-		log_error("the system user %s is missing (systemd-sysusers, or make deps)", METADATA_USER);
-		return false;
-	}
-	*user = *found;
-	if (geteuid() == 0 || geteuid() == user->pw_uid)
-		return true;
-	log_error("must be started as root or as %s", METADATA_USER);
-	return false;
-}
-
-static bool become(const struct passwd *user)
-{
-	char why[256];
-	int error = sandbox_become(user->pw_uid, user->pw_gid, why, sizeof(why));
-
-	if (*why)
-		log_line(error ? LOG_ERR : LOG_WARNING, "%s", why);
-	return error == 0;
-}
 
 static bool confine(void)
 {
@@ -189,7 +162,7 @@ static int run(struct options *o)
 	struct passwd user;
 	int code = 1;
 
-	if (!find_user(&user))
+	if (!service_user(METADATA_USER, &user))
 		return 1;
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
@@ -202,7 +175,7 @@ static int run(struct options *o)
 	}
 	server.listener = listen_on(o);
 	service_open();
-	if (server.listener >= 0 && become(&user) && confine())
+	if (server.listener >= 0 && service_become(&user) && confine())
 		code = serve(&server, o);
 	if (server.listener >= 0)
 		close(server.listener);

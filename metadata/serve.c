@@ -37,8 +37,16 @@ enum stage {
 	LINGERING, /* until the client has closed: what it still sends must not cost it the answer */
 };
 
+/* A user who has connections. */
+struct guest {
+	struct guest *next, **previous;
+	uid_t uid;
+	size_t conns;
+};
+
 struct conn {
 	struct server *server;
+	struct guest *guest;
 	struct conn *next, **previous;
 	int fd;
 	enum stage stage;
@@ -56,6 +64,35 @@ struct conn {
 
 static void advance(struct conn *conn, enum stage stage, short events, int seconds);
 
+/* --- whose they are ---------------------------------------------------------------------- */
+
+static struct guest *guest_of(struct server *s, uid_t uid)
+{
+	struct guest *guest;
+
+	for (guest = s->guests; guest; guest = guest->next)
+		if (guest->uid == uid)
+			return guest;
+	guest = calloc(1, sizeof(*guest));
+	if (!guest)
+		return NULL;
+	*guest = (struct guest){ .next = s->guests, .previous = &s->guests, .uid = uid };
+	if (guest->next)
+		guest->next->previous = &guest->next;
+	s->guests = guest;
+	return guest;
+}
+
+static void guest_leave(struct guest *guest)
+{
+	if (!guest || --guest->conns)
+		return;
+	*guest->previous = guest->next;
+	if (guest->next)
+		guest->next->previous = guest->previous;
+	free(guest);
+}
+
 /* --- the end ---------------------------------------------------------------------------- */
 
 static void conn_close(struct conn *conn)
@@ -63,6 +100,8 @@ static void conn_close(struct conn *conn)
 	*conn->previous = conn->next;
 	if (conn->next)
 		conn->next->previous = conn->previous;
+	conn->server->count--;
+	guest_leave(conn->guest);
 	if (conn->ask)
 		ask_cancel(conn->ask);
 	if (conn->event)
@@ -234,7 +273,8 @@ static void handle(struct conn *conn)
 static void read_head(struct conn *conn)
 {
 	ssize_t n = recv(conn->fd, conn->head + conn->length, HTTP_HEAD_MAX - conn->length, 0);
-	size_t whole;
+	/* An end takes three bytes at most: who sends one at a time has each looked at once. */
+	size_t from = conn->length > 2 ? conn->length - 2 : 0, whole;
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -243,10 +283,10 @@ static void read_head(struct conn *conn)
 		return;
 	}
 	conn->length += (size_t)n;
-	whole = http_head_length(conn->head, conn->length);
+	whole = http_head_length(conn->head + from, conn->length - from);
 	if (whole) {
-		conn->length = whole;
-		conn->head[whole] = 0;
+		conn->length = from + whole;
+		conn->head[conn->length] = 0;
 		handle(conn);
 	} else if (conn->length == HTTP_HEAD_MAX) {
 		conn_refuse(conn, NULL, 431, "the request is too long");
@@ -313,20 +353,26 @@ static void advance(struct conn *conn, enum stage stage, short events, int secon
 
 /* --- connections ---------------------------------------------------------------------------------- */
 
-static size_t count_of(const struct server *s, const uid_t *uid)
+/*
+ * For who comes when all places are taken, which takes more users than one, or one with the uids of many: the place of who
+ * has been longest without a question, or has had his answer. The newest is first.
+ */
+static bool make_room(struct server *s)
 {
-	size_t count = 0;
+	struct conn *oldest = NULL;
 
-	for (const struct conn *conn = s->conns; conn; conn = conn->next)
-		count += !uid || conn_uid(conn) == *uid;
-	return count;
+	for (struct conn *conn = s->conns; conn; conn = conn->next)
+		if (conn->stage == READING || conn->stage == LINGERING)
+			oldest = conn;
+	if (oldest)
+		conn_close(oldest);
+	return oldest;
 }
 
 static void take_connection(struct server *s, int fd)
 {
 	struct timeval limit = { .tv_sec = HEAD_SECONDS };
 	struct conn *conn = calloc(1, sizeof(*conn));
-	uid_t uid;
 
 	if (!conn) {
 		close(fd);
@@ -341,13 +387,16 @@ static void take_connection(struct server *s, int fd)
 	if (conn->next)
 		conn->next->previous = &conn->next;
 	s->conns = conn;
+	s->count++;
 	conn->stranger = peer_find(s->diag, fd, &conn->peer);
-	uid = conn_uid(conn);
+	conn->guest = guest_of(s, conn_uid(conn));
+	if (conn->guest)
+		conn->guest->conns++;
 	conn->timer = event_new(s->base, -1, 0, on_timeout, conn);
 	conn->event = event_new(s->base, fd, EV_READ | EV_PERSIST, on_event, conn);
-	if (!conn->timer || !conn->event || event_add(conn->event, NULL) < 0 || event_add(conn->timer, &limit) < 0)
+	if (!conn->guest || !conn->timer || !conn->event || event_add(conn->event, NULL) < 0 || event_add(conn->timer, &limit) < 0)
 		conn_close(conn);
-	else if (count_of(s, &uid) > PER_UID_MAX) {
+	else if (conn->guest->conns > PER_UID_MAX) {
 		/* Without an answer: it, too, would have to wait for him. */
 		log_refusal(conn, "too many connections");
 		conn_close(conn);
@@ -372,7 +421,7 @@ static void on_connection(evutil_socket_t listener, short what, void *arg)
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		int fd;
 
-		if (count_of(s, NULL) >= CONNS_MAX) {
+		if (s->count >= CONNS_MAX && !make_room(s)) {
 			pause_listening(s, "too many connections");
 			return;
 		}

@@ -7,6 +7,7 @@
 #define KEYFOB_METADATA_SERVE_H
 
 #include <event2/event.h>
+#include <stddef.h>
 
 struct server {
 	struct event_base *base;
@@ -15,6 +16,8 @@ struct server {
 	int diag; /* peer_open() */
 	/* serve.c's */
 	struct conn *conns;
+	size_t count;
+	struct guest *guests;
 	struct event *listener_event, *listen_again;
 };
 

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # What keyfob needs on Debian 12: packages and system users.
-#   packaging/deps.sh [--if-missing] [demo]
+#   packaging/deps.sh [--if-missing] [demo|fuzz|lint]
 # installs what is missing: to build, to test, and the npm packages of tests/npm, which judge keyfob from outside
-# (without them their tests are skipped); with "demo" only what the demo needs. --if-missing: silent when nothing is.
+# (without them their tests are skipped); with a word only what that target of the Makefile needs. --if-missing: silent when
+# nothing is.
 set -eu
 
 build="gcc make pkg-config libkeyutils-dev libcurl4-openssl-dev libssl-dev libjansson-dev libevent-dev
@@ -18,7 +19,9 @@ for word; do
 	case $word in
 	--if-missing) quiet=yes ;;
 	demo) only_demo=yes tests="" ;;
-	*) echo "usage: deps.sh [--if-missing] [demo]" >&2; exit 2 ;;
+	fuzz) only_demo=yes demo="" tests="clang llvm libclang-rt-14-dev" ;;
+	lint) only_demo=yes demo="" tests="clang clang-tidy cppcheck shellcheck" ;;
+	*) echo "usage: deps.sh [--if-missing] [demo|fuzz|lint]" >&2; exit 2 ;;
 	esac
 done
 

@@ -17,6 +17,7 @@ declare -A unfit=(
 )
 
 failed=0
+# shellcheck disable=SC2046
 [ $# -gt 0 ] || set -- $(cd "$build/tests/unit" && printf '%s\n' test-* | grep -v '\.d$')
 for name; do
 	if [ -n "${unfit[$name]:-}" ]; then

@@ -6,6 +6,7 @@
  *
  * links: broker/policy broker/policy-provider broker/policy-files verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
  * libs: ini_config
+ * runs: 1000
  * parser: common/config broker/policy broker/policy-provider broker/policy-files verify/federation verify/federation-read verify/federation-values
  */
 #include <fcntl.h>
@@ -139,18 +140,21 @@ void fuzz_seeds(void)
 {
 	struct buffer b;
 
-	fuzz_text("[credential atlas]\ndescription = orders database\nresource = api://x\nprovider = azure client_id=5f3a endpoint=http://h:1\n"
+	fuzz_text("[credential atlas]\ndescription = orders database\nresource = api://x\nprovider = azure client_id=5f3a "
+		  "endpoint=http://h:1\n"
 		  "provider = azure source=arc wait=5m ttl=1h timeout=3\nallow = user:orders group:ops\nmin_ttl = 5m\nrefresh = on-demand\n"
 		  "store = socket\nmetadata = yes\ntoken = access\n");
 	fuzz_text("[credential shop]\nprovider = callback-exec run_as=orders -- /usr/bin/tool \"a b\" 'c'\nallow=user:orders\nfile = raw\n"
 		  "file = pgpass h:5432:d:u\nsocket = orders:ops 0660\nidentity_provider = entra\n\n"
 		  "[credential chain]\nprovider = azure from=shop secret_file=/etc/keyfob/s\n");
-	fuzz_text("[identity-provider entra]\nissuer = https://login.example.com/t\naudience = api1\nauthorization_type = group\n"
-		  "groups_claim = roles\nclient_id = a\nclient_id = b\njwks_uri = https://login.example.com/k\nproxy = http://p:3128\n"
-		  "pin = sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nmax_lifetime = 1h\nmax_token_size = 8192\nrules = mongodb\n\n"
-		  "[organization o]\nservice = pg\nidentity_provider = entra\n\n[service pg]\nallow = user:postgres\n\n"
-		  "[database-user dba]\nservice = pg\nidentity_provider = entra\ngroup_id = g\naccount = dba\nlogin = dba\n");
-	fuzz_text("# comment\n[credential a]\nprovider = azure\n[credential a]\nprovider = azure\nunknown = 1\n[nonsense]\nx\n key = indented\n");
+	fuzz_text(
+		"[identity-provider entra]\nissuer = https://login.example.com/t\naudience = api1\nauthorization_type = group\n"
+		"groups_claim = roles\nclient_id = a\nclient_id = b\njwks_uri = https://login.example.com/k\nproxy = http://p:3128\n"
+		"pin = sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nmax_lifetime = 1h\nmax_token_size = 8192\nrules = mongodb\n\n"
+		"[organization o]\nservice = pg\nidentity_provider = entra\n\n[service pg]\nallow = user:postgres\n\n"
+		"[database-user dba]\nservice = pg\nidentity_provider = entra\ngroup_id = g\naccount = dba\nlogin = dba\n");
+	fuzz_text("# comment\n[credential a]\nprovider = azure\n[credential a]\nprovider = azure\nunknown = 1\n[nonsense]\nx\n key = "
+		  "indented\n");
 	fuzz_text("90s\n");
 	buffer_init(&b, 4096);
 	buffer_printf(&b, "[credential a]\nprovider = azure source=imds\n\x1e");

@@ -12,7 +12,8 @@
 
 static const struct variant variants[] = {
 	{ KEYFOB_KIND_DOCUMENT, "", { { "issuer", ISSUER } }, NULL, NULL },
-	{ KEYFOB_KIND_DOCUMENT, "", { { "issuer", ISSUER }, { "jwks_uri", "https://login.example.com/k" }, { "etag", "\"e1\"" } }, NULL, NULL },
+	{ KEYFOB_KIND_DOCUMENT, "", { { "issuer", ISSUER }, { "jwks_uri", "https://login.example.com/k" }, { "etag", "\"e1\"" } }, NULL,
+		NULL },
 };
 
 HARNESS(variants)

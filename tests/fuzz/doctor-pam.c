@@ -48,9 +48,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 void fuzz_seeds(void)
 {
-	fuzz_text("# a comment\nauth required pam_keyfob.so verify service=x debug\n-auth [success=1 default=ignore] pam_unix.so nullok \\\n"
-		  " try_first_pass\n@include a\naccount include b\nsession substack c\n\x1e"
-		  "auth sufficient pam_deny.so [a b] c\n\x1e"
-		  "account [default=bad success=ok user_unknown=ignore] /lib/security/pam_keyfob.so\n\x1e@include s\n");
+	fuzz_text(
+		"# a comment\nauth required pam_keyfob.so verify service=x debug\n-auth [success=1 default=ignore] pam_unix.so nullok \\\n"
+		" try_first_pass\n@include a\naccount include b\nsession substack c\n\x1e"
+		"auth sufficient pam_deny.so [a b] c\n\x1e"
+		"account [default=bad success=ok user_unknown=ignore] /lib/security/pam_keyfob.so\n\x1e@include s\n");
 	fuzz_text("auth\n\nauth required\n@include\n\x1e");
 }

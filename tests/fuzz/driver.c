@@ -67,8 +67,9 @@ static size_t insert(size_t length, const uint8_t *bytes, size_t count)
 
 static size_t mutate(size_t length)
 {
-	static const char *const words[] = { "\0", "\n", "\r\n", "\t", " ", "\"", "\\", "\\u0000", "{", "}", "[", "]", ":", ",", ";", "%00", "=",
-		"%s", "\xff\xff\xff\xff", "\xc3\x28", "\xed\xa0\x80", "null", "true", "-1", "0", "1e999", "99999999999999999999", "../", "." };
+	static const char *const words[] = { "\0", "\n", "\r\n", "\t", " ", "\"", "\\", "\\u0000", "{", "}", "[", "]", ":", ",", ";", "%00",
+		"=", "%s", "\xff\xff\xff\xff", "\xc3\x28", "\xed\xa0\x80", "null", "true", "-1", "0", "1e999", "99999999999999999999",
+		"../", "." };
 	size_t at = below(length), count = below(length - at < 32 ? length - at + 1 : 32), other;
 	const char *word = words[below(sizeof(words) / sizeof(words[0]))];
 

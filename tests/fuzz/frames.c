@@ -103,7 +103,9 @@ static void put_credential(struct buffer *b, const char *name)
 
 void fuzz_seeds(void)
 {
-	const struct wire_result result = { .expires = 1900000000, .refresh = 1800000000, .fingerprint = "0123abcd", .issuer = "https://a" };
+	const struct wire_result result = {
+		.expires = 1900000000, .refresh = 1800000000, .fingerprint = "0123abcd", .issuer = "https://a"
+	};
 	struct buffer b;
 
 	buffer_init(&b, WIRE_MAX);

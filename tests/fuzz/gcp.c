@@ -36,12 +36,14 @@ static void seed_key_file(uint8_t variant)
 
 	fuzz_require(key && bio && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL));
 	length = BIO_get_mem_data(bio, &pem);
-	used = (size_t)snprintf(text, sizeof(text), "{\"type\":\"service_account\",\"client_email\":\"a@b\",\"private_key_id\":\"1\","
-						    "\"token_uri\":\"https://oauth2.googleapis.com/token\",\"private_key\":\"");
+	used = (size_t)snprintf(text, sizeof(text),
+		"{\"type\":\"service_account\",\"client_email\":\"a@b\",\"private_key_id\":\"1\","
+		"\"token_uri\":\"https://oauth2.googleapis.com/token\",\"private_key\":\"");
 	for (long i = 0; i < length; i++)
 		used += (size_t)snprintf(text + used, sizeof(text) - used, pem[i] == '\n' ? "\\n" : "%c", pem[i]);
-	snprintf(text + used, sizeof(text) - used, "\"}\x1e" JSON_HEAD "{\"access_token\":\"" TOKEN "\",\"id_token\":\"" TOKEN
-						   "\",\"expires_in\":3599,\"token_type\":\"Bearer\"}");
+	snprintf(text + used, sizeof(text) - used,
+		"\"}\x1e" JSON_HEAD "{\"access_token\":\"" TOKEN "\",\"id_token\":\"" TOKEN
+		"\",\"expires_in\":3599,\"token_type\":\"Bearer\"}");
 	seed_answers(variant, text);
 	BIO_free(bio);
 	EVP_PKEY_free(key);

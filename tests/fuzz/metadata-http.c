@@ -96,8 +96,9 @@ void fuzz_seeds(void)
 	fuzz_text("GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=api%3A%2F%2Fx&client_id=c HTTP/1.1\r\n"
 		  "Host: 169.254.169.254\r\nMetadata: true\r\nAccept: */*\r\n\r\n");
 	fuzz_text("GET /metadata/identity/oauth2/token HTTP/1.0\nmetadata: true\n\n");
-	fuzz_text("GET http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/identity?audience=https%3A%2F%2Fd"
-		  "&format=full HTTP/1.1\r\nMetadata-Flavor: Google\r\n\r\n");
+	fuzz_text(
+		"GET http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/identity?audience=https%3A%2F%2Fd"
+		"&format=full HTTP/1.1\r\nMetadata-Flavor: Google\r\n\r\n");
 	fuzz_text("GET /computeMetadata/v1/instance/service-accounts/default/token?scopes=a,b HTTP/1.1\r\nHost: metadata\r\n"
 		  "Metadata-Flavor: Google\r\nX-Forwarded-For: 1\r\n\r\n");
 	fuzz_text("GET /computeMetadata/v1/instance/service-accounts/default/?recursive=true HTTP/1.1\r\nMetadata-Flavor: Google\r\n\r\n");

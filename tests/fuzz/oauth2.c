@@ -13,7 +13,8 @@
 #define ENDPOINT "https://login.example.com/t/token"
 
 static const struct variant variants[] = {
-	{ KEYFOB_KIND_ACCESS, "", { { "token_endpoint", ENDPOINT }, { "client_id", "c" }, { "secret_file", "/s" } }, "secret_file", SECRET },
+	{ KEYFOB_KIND_ACCESS, "", { { "token_endpoint", ENDPOINT }, { "client_id", "c" }, { "secret_file", "/s" } }, "secret_file",
+		SECRET },
 	{ KEYFOB_KIND_ID, "api1",
 		{ { "issuer", ISSUER }, { "client_id", "c" }, { "secret_file", "/s" }, { "auth", "secret_post" }, { "scope", "openid" } },
 		"secret_file", SECRET },
@@ -40,7 +41,8 @@ void fuzz_seeds(void)
 	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
 		seed_answers(0, answers[i]);
 		snprintf(text, sizeof(text), "%s\x1e%s",
-			JSON_HEAD "{\"issuer\":\"" ISSUER "\",\"token_endpoint\":\"" ENDPOINT "\",\"jwks_uri\":\"https://login.example.com/k\"}",
+			JSON_HEAD "{\"issuer\":\"" ISSUER "\",\"token_endpoint\":\"" ENDPOINT
+				  "\",\"jwks_uri\":\"https://login.example.com/k\"}",
 			answers[i]);
 		seed_answers(1, text);
 	}

@@ -121,7 +121,8 @@ CURLcode curl_easy_perform(CURL *curl)
 	if (half && web.body(answer.bytes + at, 1, half, web.body_arg) != half)
 		code = CURLE_WRITE_ERROR;
 	at += half;
-	if (code == CURLE_OK && at < answer.length && web.body(answer.bytes + at, 1, answer.length - at, web.body_arg) != answer.length - at)
+	if (code == CURLE_OK && at < answer.length &&
+		web.body(answer.bytes + at, 1, answer.length - at, web.body_arg) != answer.length - at)
 		code = CURLE_WRITE_ERROR;
 	free(answer.bytes);
 	return code;
@@ -144,7 +145,10 @@ static const char *secret_now; /* NULL: none that must stay one */
 /* Whatever the provider sends back, no text says it to anybody. */
 static inline void check_text(const char *text)
 {
-	if (secret_now && strstr(text, secret_now)) { fprintf(stderr, "told: %s\n", text); abort(); }
+	if (secret_now && strstr(text, secret_now)) {
+		fprintf(stderr, "told: %s\n", text);
+		abort();
+	}
 }
 
 /* What a fetch then makes of it (fetch_judge) must hold whatever the provider says. */
@@ -165,8 +169,9 @@ static inline void judge(enum keyfob_kind kind, struct keyfob_reply *reply)
 
 static inline void obtain(const struct variant *v, const uint8_t *data, size_t size)
 {
-	struct keyfob_request request = { .credential = "test", .resource = v->resource, .kind = v->kind, .timeout = 5, .settings = v->settings,
-		.tell = check_text };
+	struct keyfob_request request = {
+		.credential = "test", .resource = v->resource, .kind = v->kind, .timeout = 5, .settings = v->settings, .tell = check_text
+	};
 	struct keyfob_secret secret = { .name = v->secret, .value = v->secret_content };
 	struct keyfob_reply reply = { .class = KEYFOB_CLASS_OK };
 	char *content = NULL;

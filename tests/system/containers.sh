@@ -167,7 +167,7 @@ keyfob reload >/dev/null
 
 if box users=300000 -- true 2>"$DIR/out/crun"; then
 	exits "in a user namespace its root is a stranger" 13 box users=300000 mount="$SOCKETS/atlas.sock" -- perl "$DIR/out/read.pl" "$SOCKETS/atlas.sock"
-	in=(users=300000,"$TEAM" calls=EPERM mount="$SOCKETS/atlas.sock")
+	in=("users=300000,$TEAM" calls=EPERM mount="$SOCKETS/atlas.sock")
 	exits "unless an id that it is given is the socket's" 0 box "${in[@]}" -- perl "$DIR/out/read.pl" "$SOCKETS/atlas.sock"
 	is "which then is the policy" "$OUT" "$token"
 	exits "keyfob get believes the socket there" 0 box "${in[@]}" -- keyfob get atlas

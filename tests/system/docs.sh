@@ -20,16 +20,24 @@ for page in "$MAN"/*.[1358]; do
 done
 
 # --- the library ------------------------------------------------------------------
-is "each exported function has a page, and no other" "$(basename -s .3 -a "$MAN"/keyfob_*.3 | lines)" \
-	"$(nm -D --defined-only "$KEYFOB_PREFIX/lib/libkeyfob.so" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | lines)"
+# defined FILE TYPE: the symbols of that type that an object shows
+defined() {
+	nm -D --defined-only "$KEYFOB_PREFIX/lib/$1" | awk -v type="$2" '$2 == type { sub(/@.*/, "", $3); print $3 }' | lines
+}
+of_library() {
+	grep -L '^\.so man3/keyfob-module' "$MAN"/keyfob_*.3
+}
+# shellcheck disable=SC2046
+is "each exported function has a page, and no other" "$(basename -s .3 -a $(of_library) | lines)" "$(defined libkeyfob.so T)"
 # The prototypes of a page: .Ft before .Fn, whose arguments stand in quotes.
 page_prototypes() {
-	cat "$MAN"/keyfob_*.3 | awk -F'"' '/^\.Ft / { type = $0; sub(/^\.Ft /, "", type); gsub(/"/, "", type) }
+	cat "$@" | awk -F'"' '/^\.Ft / { type = $0; sub(/^\.Ft /, "", type); gsub(/"/, "", type) }
 		/^\.Fn .*"/ { split($1, word, " "); line = type " " word[2] "(" $2
 			for (i = 4; i <= NF; i += 2) line = line ", " $i
 			print line ")" }' | sed 's/\* /*/' | lines
 }
-is "the pages have the header's prototypes" "$(page_prototypes)" "$(sed -n 's/^\([a-z].*keyfob_[a-z_]*(.*)\);$/\1/p' keyring/keyfob.h | lines)"
+# shellcheck disable=SC2046
+is "the pages have the header's prototypes" "$(page_prototypes $(of_library))" "$(sed -n 's/^\([a-z].*keyfob_[a-z_]*(.*)\);$/\1/p' keyring/keyfob.h | lines)"
 for std in c99 c11 c17; do
 	check "keyfob.h compiles alone as $std" cc -x c -std=$std -pedantic-errors -Wall -Wextra -Werror -fsyntax-only keyring/keyfob.h
 done
@@ -39,17 +47,21 @@ else
 	skip "keyfob.h compiles alone as C++" "g++ is not installed"
 fi
 check "module.h compiles alone" cc -x c -std=c11 -Wall -Wextra -Werror -fsyntax-only modules/module.h
-# What is installed is what `man` finds, also by the names of calls that share a page.
-for page in "$MAN"/*.[1358]; do
-	name=${page##*/}
-	check "man finds ${name%.*}" mman -M "$KEYFOB_PREFIX/share/man" -w "${page##*.}" "${name%.*}"
-done
+# What is installed is what `man` finds, by each of the names that a page has.
+while read -r section name; do
+	check "man finds $name($section)" mman -M "$KEYFOB_PREFIX/share/man" -w "$section" "$name"
+done < <(for page in "$MAN"/*.[1358]; do
+	sed -n "/^\.Sh NAME/,/^\.Nd/ s/^\.Nm \([^ ]*\).*/${page##*.} \1/p" "$page"
+done)
 
 # --- modules: of PAM, and of keyfob ---------------------------------------------------
 is "the functions of the PAM module stand in its page" "$(grep -oE 'Fn pam_sm_[a-z_]+' "$MAN/pam_keyfob.8" | cut -d' ' -f2 | lines)" \
-	"$(nm -D --defined-only "$KEYFOB_PREFIX/lib/security/pam_keyfob.so" | awk '$2 == "T" { print $3 }' | lines)"
+	"$(defined security/pam_keyfob.so T)"
 is "and so do its options" "$(awk '/^\.Sh/ { on = ($0 == ".Sh OPTIONS") } on' "$MAN/pam_keyfob.8" | sed -n 's/^\.It Cm \([a-z]*\).*/\1/p' | lines)" \
 	"$(sed -nE 's/.*(value_of|strcmp)\(option, "([a-z]+)"\).*/\2/p' pam/pam_keyfob.c | lines)"
+is "a module exports what keyfob-module(3) says" "$(defined keyfob/modules/azure.so D)" keyfob_module
+is "its page has the prototypes of module.h" "$(page_prototypes "$MAN/keyfob-module.3")" \
+	"$(sed -nE 's/^static inline (.*keyfob_[a-z]+\(.*\))$/\1/p; s/^(keyfob_[a-z]+\(.*\))$/void \1/p' modules/module.h | lines)"
 # Constants, types and functions; then the members of each structure that the page tells apart.
 of_modules() {
 	grep -oE '\b(KEYFOB_[A-Z_]+|keyfob_[a-z]+)\b' | grep -vx KEYFOB_MODULE_H | lines
@@ -217,6 +229,24 @@ check_not "a verb that is not there is noticed" command_exists keyfob frobnicate
 check_not "an option that is not there is noticed" command_exists keyfob get atlas --frobnicate
 check_not "a target that is not there is noticed" command_exists make frobnicate
 
+# --- what make docs makes --------------------------------------------------------------------
+
+# The words of README, without what differs from run to run: numbers, and where lines are broken.
+words() {
+	tr -s '[:space:]' ' ' <"$1" | sed -E 's/next refresh [^#]*#/next refresh T #/g; s/[^ ]+ [^#]{1,20} left/T left/g
+		s/ up [0-9]+ [a-z]+( [0-9]+ [a-z]+)? / up T /g; s/fetched ([0-9]+ [A-Z][a-z]+ )?[0-9:]+/fetched T/g
+		s/\b([0-9a-f]{8,}|[0-9]{5,})\b/X/g; s/\b[0-9]+[dhms]\b/N/g; s/[0-9]+/N/g' | tr ' ' '\n' | sort
+}
+mkdir -p "$DIR/tree/doc" && cp README.md "$DIR/tree/"
+if made=$(env -u KEYFOB_TEST_SESSION doc/make-docs.sh "$1" "$DIR/tree" 2>&1) && [[ $made = *'# SKIP '* ]]; then
+	skip "make docs" "${made#*# SKIP }"
+else
+	is "make docs says nothing" "$made" ""
+	check "doc/architecture.svg is as it would be drawn now" cmp doc/architecture.svg "$DIR/tree/doc/architecture.svg"
+	is "README's sessions are as they would be now: make docs" "$(diff <(words README.md) <(words "$DIR/tree/README.md"))" ""
+	unlike "they have no path of the place where they were made" "$(cat "$DIR/tree/README.md")" 'docs-[0-9]|keyfob-(test|docs)\.'
+fi
+
 # --- files, events, requests that the texts name ----------------------------------------------
 # shellcheck disable=SC2086
 is "every file that the texts name is there" "$(grep -hoP '(?<![\w/])(broker|cli|common|doc|emulator|examples|keyring|metadata|modules|packaging|tests|verify)/[A-Za-z0-9_./-]*[A-Za-z0-9]' \
@@ -234,6 +264,18 @@ is "keyfob-metadata(8) lists the events that it logs" "$(page_events keyfob-meta
 is "PROTOCOL numbers the requests as they are" "$(sed -nE 's/^\| ([0-9]+) \| ([A-Z]+) \|.*/\1 \2/p' doc/PROTOCOL.md)" \
 	"$(awk '/^enum wire_(opcode|verify) / { on = 1; n = 0; next } /^}/ { on = 0 }
 		on && match($1, /^WIRE_[A-Z_]+/) { name = substr($1, 6, RLENGTH - 5); sub(/^VERIFY_/, "", name); print ++n, name }' common/wire.h)"
+# The last column of each row names tests.
+while IFS='|' read -r _ where _ _ _ names _; do
+	for name in ${names//,/ }; do
+		[ -e "tests/system/$name.sh" ] || [ -e "tests/unit/$name.c" ] || names=""
+	done
+	check "a test shows: ${where:1:60}" [ -n "${names// /}" ]
+done < <(awk '/^## / { on = ($0 == "## Where a process runs") } on && /^\| / && !/^\| where \|/' doc/OPERATING.md)
+# README says which versions of npm packages are proved to work: those that the tests have.
+versions() {
+	jq -r '.dependencies | to_entries[] | select(.key | test("mongo|msal|google")) | .value | ltrimstr("npm:mongodb@")' tests/npm/package.json tests/npm/mongosh/package.json | lines
+}
+is "README's clients are those that the tests run" "$(sed -nE '/^\| client \|/,/^$/p' README.md | grep -oE '\b[0-9]+\.[0-9]+\.[0-9]+\b' | lines)" "$(versions)"
 for code in 0 1 2 3 4 5 6 7 8; do
 	check "README and OPERATING tell exit code $code" sh -c "grep -q '^| $code |' README.md && grep -q '^| $code |' doc/OPERATING.md"
 done

@@ -37,6 +37,12 @@ exits "a user who is not there is not" 0 env SUDO_USER=nobody-here keyfob --conf
 like "but can be named" "$OUT" '^# allow     = user:NAME$'
 exits "one who is none proposes for himself" 0 as "$alice" keyfob init --for azure
 like "by name" "$OUT" "^allow       = user:$alice\$"
+runs_alone() {
+	cp "$DIR/out/stdout" "$DIR/etc/proposed.conf" && as "$alice" keyfobd --user --check --config "$DIR/etc/proposed.conf"
+}
+check "his own broker takes it" runs_alone
+exits "so does it the laptop's" 0 as "$alice" keyfob init --emulator
+check "with both halves" runs_alone
 pod() {
 	KUBERNETES_SERVICE_HOST=10.0.0.1 keyfob --config "$CONFIG" init "$@"
 }

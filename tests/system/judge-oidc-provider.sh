@@ -46,6 +46,7 @@ server.listen(0, '127.0.0.1', () => {
 	fs.renameSync(`${DIR}/out/op-port.new`, `${DIR}/out/op-port`);
 });
 EOS
+# shellcheck disable=SC2097,SC2098
 NPM=$npm DIR=$DIR SECRET=$secret "$npm/node" "$DIR/out/provider.mjs" >"$DIR/out/provider.log" 2>&1 &
 PIDS="$PIDS $!"
 until_true 60 test -s "$DIR/out/op-port" || { echo "Bail out! the provider does not start"; sed 's/^/# /' "$DIR/out/provider.log"; exit 1; }

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # What every system test stands on: source it first. Each test has a session
 # keyring, a directory, users, a broker and an emulator of its own, and takes
 # all of it away again. TAP on stdout. KEYFOB_PREFIX is where `tests/run`

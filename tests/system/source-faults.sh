@@ -40,7 +40,7 @@ kill "$later" && wait "$later"
 
 # --- what proves who asks ----------------------------------------------------------------------------
 secret='p+e r&c=e%n/t~-0123456789'
-subject=subject-token-of-another-cloud
+subject='subject-token-of-another-cloud'
 project=keyfob-emulator.iam.gserviceaccount.com
 umask 077
 printf '%s\n' "$secret" >"$DIR/etc/secret"

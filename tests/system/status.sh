@@ -128,7 +128,8 @@ keyfob refresh good >/dev/null
 
 # --- on a terminal ------------------------------------------------------------------------
 # terminal ACTION... -- COMMAND...: on a terminal of its own, 24 lines of 80 columns. wait=PATTERN waits for new output,
-# size=LINES,COLUMNS changes it, send=TEXT types, signal=NUMBER sends. Prints what was shown; ends as the command does.
+# size=LINES,COLUMNS changes it, send=TEXT types, signal=NUMBER sends, run=COMMAND runs beside, with the
+# process's id for PID. Prints what was shown; ends as the command does.
 cat >"$DIR/terminal" <<'EOS'
 import fcntl, os, pty, re, select, signal, struct, sys, termios, time
 split = sys.argv.index("--")
@@ -160,10 +161,15 @@ for action in sys.argv[1:split]:
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", *map(int, value.split(",")), 0, 0))
     elif what == "send":
         os.write(fd, value.encode().decode("unicode_escape").encode())
+    elif what == "run":
+        os.system(value.replace("PID", str(pid)))
     elif what == "signal":
         os.kill(pid, int(value))
-while open_:
-    take(30)
+end = time.monotonic() + 60
+while open_ and time.monotonic() < end:
+    take(1)
+if open_:
+    os.kill(pid, signal.SIGKILL)
 status = os.waitpid(pid, 0)[1]
 sys.stdout.buffer.write(shown)
 sys.exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status))
@@ -186,7 +192,8 @@ exits "NO_COLOR that is empty says nothing" 0 terminal -- env TERM=xterm NO_COLO
 like "there are" "$OUT" "$ESC\[32m"
 unlike "elsewhere there are none" "$(keyfob status)" "$ESC"
 exits "a narrow one" 0 terminal -- sh -c 'stty cols 40; NO_COLOR=1 keyfob status'
-is "no line is wider" "$(tr -d '\r' <<<"$OUT" | awk '{ if (length($0) > 40) print }')" ""
+is "no line is wider" "$(tr -d '\r' <<<"$OUT" | grep -E '.{41}')" ""
+like "but some are as wide as that" "$(tr -d '\r' <<<"$OUT")" '^.{36}'
 
 exits "-w stays, and ends by ^C" 130 terminal 'wait=orders database' 'wait=\x1b\[H' 'wait=orders database' 'send=\x03' -- keyfob status -w
 like "with the cursor where it was" "$OUT" "$ESC\[\?25h(\^C)?$ESC?.*\$"
@@ -194,9 +201,13 @@ is "hidden once, shown once" "$(grep -o "$ESC\[?25[lh]" <<<"$OUT" | tr -d "$ESC"
 exits "it counts down" 130 terminal 'wait=up \d+ m|up \d+ s' 'wait=\x1b\[H' 'wait=up \d+ m|up \d+ s' 'send=\x03' -- keyfob status -w
 [ "$(grep -oE 'up ([0-9]+ m ?)?([0-9]+ s)?' <<<"$OUT" | sort -u | wc -l)" -ge 2 ] && pass "from one second to the next" ||
 	fail "from one second to the next" "$OUT"
-exits "another size is another picture" 130 terminal 'wait=orders database' size=30,44 'wait=\x1b\[2J' 'wait=asked/got' 'send=\x03' -- keyfob status -w good
+exits "another size is another picture" 130 env COLUMNS=90 python3 "$DIR/terminal" 'wait=orders database' size=30,44 'wait=\x1b\[2J' 'wait=asked/got' 'send=\x03' -- keyfob status -w good
+last=$(sed "s/$ESC\[[0-9?]*[A-Za-z]//g" <<<"${OUT##*"${ESC}[2J"}" | tr -d '\r')
+is "no wider than that" "$(grep -E '.{45}' <<<"$last")" ""
+like "but some are as wide" "$last" '^.{40}'
 exits "a low terminal does not scroll" 130 terminal 'wait=orders' size=6,80 'wait=\x1b\[2J' 'wait=\d+ more lines' 'send=\x03' -- keyfob status -w
-exits "after a stop it is drawn anew" 143 terminal 'wait=orders' signal=20 'wait=\x1b\[\?25h' signal=18 'wait=\x1b\[2J' 'wait=orders' signal=15 \
+stopped='for i in $(seq 200); do grep -q "^State:.T" /proc/PID/status && break; sleep 0.05; done'
+exits "after a stop it is drawn anew" 143 terminal 'wait=orders' signal=20 'wait=\x1b\[\?25h' "run=$stopped" signal=18 'wait=\x1b\[2J' 'wait=orders' signal=15 \
 	-- keyfob status -w
 exits "an unknown name ends it" 3 terminal -- keyfob status -w nothing
 unlike "before anything is drawn" "$OUT" "$ESC"
@@ -219,13 +230,8 @@ like "its note is gone before the token" "$OUT" $'\r''eyJ'
 no_faults
 
 # --- without a broker ---------------------------------------------------------------------
-(
-	until_true 20 test -s "$DIR/out/watching" && kill "$BROKER"
-) &
-waiter=$!
-exits "-w goes on when the broker ends" 130 terminal 'wait=orders database' 'wait=broker.*since' 'wait=orders database' 'send=\x03' \
-	-- sh -c "echo >$DIR/out/watching; exec keyfob status -w"
-wait "$waiter"
+exits "-w goes on when the broker ends" 130 terminal 'wait=orders database' "run=kill $BROKER" 'wait=broker.*since' 'wait=orders database' \
+	'send=\x03' -- keyfob status -w
 stop_broker
 exits "check: out of reach" 6 keyfob status --check
 like "in one line" "$OUT" '^KEYFOB UNKNOWN - cannot reach the broker at '

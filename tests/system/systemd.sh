@@ -77,6 +77,9 @@ run_as_service load-stranger "User=$stranger" "LoadCredential=atlas:$DOOR" "Exec
 is "the unit's author decides who gets it: systemd connects as root" "$OUT_TEXT" "$TOKEN"
 run_as_service load-dynamic "DynamicUser=yes" "LoadCredential=atlas:$DOOR" "ExecStart=/bin/sh -c 'cat \$CREDENTIALS_DIRECTORY/atlas'"
 is "for a user that systemd makes up too" "$OUT_TEXT" "$TOKEN"
+run_as_service load-other "User=$orders" "LoadCredential=atlas:$DOOR" \
+	"ExecStart=+/usr/bin/setpriv --reuid=$stranger --regid=$stranger --clear-groups cat \${CREDENTIALS_DIRECTORY}/atlas"
+like "another user cannot read that file" "$OUT_TEXT" "atlas: Permission denied"
 run_as_service load-closed "User=$stranger" "LoadCredential=atlas:$DIR/run/credential/none.sock" "ExecStart=/bin/sh -c 'echo started'"
 is "a socket that is not there: the service does not start" "$OUT_TEXT" ""
 

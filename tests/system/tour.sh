@@ -21,7 +21,7 @@ part() {
 }
 # What differs from run to run.
 masked() {
-	sed -E 's/[0-9a-f]{8,}/X/g; s/[0-9]+/N/g; s/[[:space:]]+/ /g'
+	sed -E 's/[0-9a-f]{8,}/X/g; s/[0-9]{3,}/N/g; s/[[:space:]]+/ /g'
 }
 # shown FILE: "N LINE" for each line of a block of text that follows block N of sh, which printed it
 shown() {
@@ -48,8 +48,9 @@ play() {
 }
 
 BUILD=$1 HOST_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+own_socket /srv/keyfob-tour/run/keyfob.sock
 play doc/TOUR.md 400
-is "the tour leaves no file behind" "$(ls -A /srv; ls /etc/pam.d | grep keyfob)" ""
+is "the tour leaves no file behind" "$(ls -A /srv; ls -d /etc/pam.d/*keyfob* 2>/dev/null)" ""
 is "no user" "$(getent passwd tour-orders tour-guest)" ""
 is "and no process" "$(pgrep -l 'keyfob|postgres')" ""
 for uid in $(seq "$FIRST_UID" $((FIRST_UID + 3))); do
@@ -60,6 +61,7 @@ done
 
 # The request socket's name alone is another one: the keyrings know brokers by it, and the real host may have one.
 export KEYFOB_SOCKET=/run/keyfob/tour-$FIRST_UID.sock KEYFOB_VERIFY_SOCKET=/run/keyfob/verify.sock
+own_socket "$KEYFOB_SOCKET"
 CONFIG=/etc/keyfob/keyfob.conf
 useradd -m -b /srv orders
 groupadd dbclients
@@ -109,6 +111,7 @@ keyfob dbuser delete orders_rw :: the same
 keyfob jwks revoke azure :: keysets.sh
 keyfob doctor :: its exit code is about this host: doctor.sh
 keyfob doctor /srv/orders :: the same
+keyfob status --prometheus >/var/lib/node_exporter/keyfob.prom.new; mv /var/lib/node_exporter/keyfob.prom.new /var/lib/node_exporter/keyfob.prom :: a directory of the real host: status.sh
 docker run --mount type=bind,src=$D,dst=$D,readonly --group-add $G IMAGE :: needs Docker; containers.sh mounts the same
 podman run --mount type=bind,src=$D,dst=$D,ro --group-add $G IMAGE :: needs Podman; the same
 podman run --mount type=bind,src=$D,dst=$D,ro --group-add keep-groups IMAGE :: needs Podman; the same
@@ -125,13 +128,13 @@ END
 commands() {
 	{ awk '/^```/ { on = !on; next } !on' README.md CONTRIBUTING.md doc/*.md packaging/kubernetes/README.md |
 		sed -nE 's/^ {4,}((make|apt|cc|ln|git|docker|podman|kubectl|systemctl|nft|psql|keyctl|keyfob[a-z-]*|tests\/[a-z]+|examples\/[a-z.]+|[A-Z]=[^ ]+)( .*)?)$/\1/p'
-		sed -nE 's/^\|.*\| `(keyfob [^`]*)` \|$/\1/p' README.md | sed 's/\\|/|/g'; } | sed -E 's/ +# .*//' | awk '!seen[$0]++'
+		sed -nE 's/^\|.*\| `(keyfob [^`]*)` \|$/\1/p' README.md | sed 's/\\|/|/g'; } | sed -E 's/ +# .*//' | grep -v ' -> ' | awk '!seen[$0]++'
 }
 # texts_run COMMANDS
 texts_run() {
 	local line
 	while IFS= read -r line; do
-		exits "it works: $line" 0 timeout 60 env PATH="$HOST_PATH" bash -c "$line"
+		exits "it works: $line" 0 timeout 60 env PATH="$HOST_PATH" bash -c "$line" </dev/null
 	done < <(grep -vxF -f <(sed 's/ :: .*//' <<<"$NOT_RUN") <<<"$1")
 }
 all=$(commands)
@@ -145,4 +148,18 @@ keyfob reload >/dev/null
 texts_run "$(grep -E "$accept" <<<"$all")"
 stop_broker
 texts_run "$(grep -E "$last" <<<"$all")"
+
+# --- the emulator's examples ----------------------------------------------------------------
+
+# Each request of keyfob-emulator(1) is answered well.
+requests_of_page() {
+	awk '/^\.Bd -literal/ { on = 1; next } /^\.Ed/ { on = 0 } on' doc/man/keyfob-emulator.1 |
+		sed -E ':a; /\\e$/ { N; s/ *\\e\n */ /; ba }' | grep '^curl '
+}
+openssl genpkey -algorithm RSA -out "$DIR/out/private.pem" 2>/dev/null && openssl pkey -in "$DIR/out/private.pem" -pubout -out "$DIR/out/public.pem"
+while IFS= read -r line; do
+	check "it works: $line" sh -c "cd '$DIR/out' && ${line/#curl/curl -sS -f}" </dev/null
+	no_faults
+done < <(requests_of_page)
+[ "$(requests_of_page | wc -l)" -ge 20 ] && pass "its page has examples" || fail "its page has examples"
 finish

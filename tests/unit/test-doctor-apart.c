@@ -13,6 +13,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/admin-doctor.h"
@@ -51,6 +53,24 @@ static int hang(void *arg, int out)
 	(void)arg;
 	if (pid > 0)
 		dprintf(out, "%d", pid);
+	while (pause() < 0)
+		continue;
+	return 0;
+}
+
+/* As one who waits for a dead filesystem: a tracer that says nothing keeps it from ending. */
+static int be_held(void *arg, int out)
+{
+	pid_t self = getpid(), tracer = fork();
+
+	(void)arg;
+	if (tracer == 0) {
+		setsid();
+		if (ptrace(PTRACE_SEIZE, self, NULL, PTRACE_O_TRACEEXIT) < 0)
+			_exit(1);
+		dprintf(out, "%d", getpid());
+		close(out);
+	}
 	while (pause() < 0)
 		continue;
 	return 0;
@@ -119,6 +139,26 @@ static void test_slow(void **state)
 	buffer_free(&b);
 }
 
+static void test_held(void **state)
+{
+	struct buffer b = { 0 };
+	pid_t tracer = 0;
+	int code;
+
+	(void)state;
+	alarm(60);
+	code = apart(be_held, NULL, 500, &b);
+	alarm(0);
+	if (sscanf(buffer_cstring(&b), "%d", &tracer) == 1)
+		kill(tracer, SIGKILL);
+	buffer_free(&b);
+	assert_int_equal(code, -1);
+	/* Let go, it ends. */
+	assert_true(waitpid(-1, NULL, 0) > 0);
+	if (!tracer)
+		skip();
+}
+
 static void test_tools(void **state)
 {
 	const char *good[] = { "--list", NULL }, *bad[] = { "--fail", NULL };
@@ -139,6 +179,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answers),
 		cmocka_unit_test(test_slow),
+		cmocka_unit_test(test_held),
 		cmocka_unit_test(test_tools),
 	};
 

@@ -171,6 +171,7 @@ static void test_wrong_options(void **state)
 		check_wrong(types[i], "debug verify", "option \"verify\": unknown");
 		check_wrong(types[i], "verify sockets=/x", "option \"sockets=/x\"");
 		check_wrong(types[i], "verify service=", "option \"service=\"");
+		check_wrong(types[i], "verify [service=p\x0e]", "the service has no name that could be asked for");
 		check_wrong(types[i], "verify socket=x", "option \"socket=x\"");
 		check_wrong(types[i], "verify broker=", "option \"broker=\"");
 		check_wrong(types[i], "verify credential=../x", "option \"credential=../x\"");

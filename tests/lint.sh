@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# tests/lint.sh [clang-tidy|cppcheck|analyzer|shellcheck...]: static analysis of all that ships, by these or by all four.
+# Ends with 1 when one has anything to say. What is passed over stands here, in .clang-tidy, or beside the line, with why.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+[ $# -gt 0 ] || set -- shellcheck cppcheck clang-tidy analyzer
+rooms="broker cli common emulator keyring metadata modules pam verify"
+flags=(-std=gnu11 -D_GNU_SOURCE -I. '-DKEYFOB_VERSION="0"')
+scripts=$(git ls-files -co --exclude-standard '*.sh' '*.inc' 2>/dev/null | grep -v node_modules)
+scripts=${scripts:-$(find . -name '*.sh' -not -path '*/node_modules/*' -not -path './build*' -o -name '*.inc' -path './tests/*')}
+sources=$(find $rooms -name '*.c' | sort)
+failed=0
+
+# SC2034: what a test sets for lib.sh to read. SC2120: functions whose argument may be left out. SC3013: dash has -nt.
+run_shellcheck() {
+	shellcheck -x -S warning -e SC2034,SC2120,SC3013 $scripts tests/run
+}
+
+# It reads no header of the system's, so the macros that look like statements are told.
+run_cppcheck() {
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. -D_GNU_SOURCE \
+		-DKEYFOB_VERSION='"0"' '-Djson_array_foreach(a,i,v)=for(i=0;(v=json_array_get(a,i));i++)' \
+		'-Djson_object_foreach(o,k,v)=for(k=next(o);(v=value(k));)' '-DLIST_HEAD(n,t)=struct n{struct t*lh_first;}' \
+		'-DLIST_ENTRY(t)=struct{struct t*le_next;}' -j "$(nproc)" $rooms tests/fuzz tests/helpers
+}
+
+run_clang-tidy() {
+	printf '%s\n' $sources | xargs -P "$(nproc)" -I{} clang-tidy --quiet {} -- "${flags[@]}" 2>/dev/null
+}
+
+# gcc's own, one function after another and across the calls of a file.
+run_analyzer() {
+	printf '%s\n' $sources | xargs -P "$(nproc)" -I{} gcc "${flags[@]}" -O1 -fanalyzer -Werror -c {} -o /dev/null
+}
+
+for tool; do
+	echo "lint: $tool"
+	"run_$tool" || { echo "lint: $tool has something to say"; failed=1; }
+done
+exit $failed
