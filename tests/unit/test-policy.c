@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a configuration means, and every fault that it may have, in the words
- * that an administrator reads. Modules and names are made up here.
+ * that an administrator reads; but for its provider lines.
  *
  * links: broker/policy broker/policy-provider broker/policy-files verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
  * libs: ini_config
@@ -11,191 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <errno.h>
 
-#include "broker/launcher.h"
-#include "broker/policy.h"
-#include "common/wire.h"
-#include "tests/unit/config-files.h"
-
-/* --- a launcher's answers ---------------------------------------------------------- */
-
-static const struct keyfob_option azure_options[] = {
-	{ "source", KEYFOB_OPTION_CHOICE, 0, "imds|appservice", "" },
-	{ "client_id", KEYFOB_OPTION_TEXT, 0, NULL, "" },
-	{ "endpoint", KEYFOB_OPTION_URL, 0, NULL, "" },
-	{ "ca_file", KEYFOB_OPTION_FILE, 0, NULL, "" },
-	{ "wait", KEYFOB_OPTION_SECONDS, 0, NULL, "" },
-	{ "loud", KEYFOB_OPTION_FLAG, 0, NULL, "" },
-};
-static const struct keyfob_option exec_options[] = {
-	{ "format", KEYFOB_OPTION_CHOICE, 0, "raw|auto", "" },
-	{ "PROGRAM", KEYFOB_OPTION_TEXT, KEYFOB_OPTION_REQUIRED | KEYFOB_OPTION_ARGUMENTS, NULL, "" },
-};
-static const struct keyfob_option needy_options[] = {
-	{ "tenant", KEYFOB_OPTION_TEXT, KEYFOB_OPTION_REQUIRED, NULL, "" },
-	{ "host", KEYFOB_OPTION_TEXT, KEYFOB_OPTION_REQUIRED, NULL, "" },
-};
-static const struct keyfob_option chained_options[] = {
-	{ "assertion", KEYFOB_OPTION_CREDENTIAL, 0, NULL, "" },
-	{ "key_file", KEYFOB_OPTION_FILE, KEYFOB_OPTION_SECRET, NULL, "" },
-	{ "plain_file", KEYFOB_OPTION_FILE, 0, NULL, "" },
-};
-static const struct keyfob_module modules[] = {
-	{ .name = "azure", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ACCESS, .options = azure_options, .count = 6 },
-	{ .name = "exec", .sandbox = KEYFOB_SANDBOX_EXEC, .kind = KEYFOB_KIND_ID, .options = exec_options, .count = 2 },
-	{ .name = "needy", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ACCESS, .options = needy_options, .count = 2 },
-	{ .name = "chained", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ACCESS, .options = chained_options, .count = 3 },
-	{ .name = "keys", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_DOCUMENT },
-	{ .name = "kindest", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_DOCUMENT + 1 },
-	{ .name = "kindless", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_DEFAULT },
-	{ .name = "boxless", .sandbox = KEYFOB_SANDBOX_FILE + 1, .kind = KEYFOB_KIND_ID },
-	{ .name = "liar", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ID },
-	{ .name = "verbose", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ID },
-	{ .name = "cut", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ID, .options = azure_options, .count = 6 },
-	{ .name = "crowded", .sandbox = KEYFOB_SANDBOX_NETWORK, .kind = KEYFOB_KIND_ID },
-};
-
-static unsigned int described, looked_up;
-static int look_up_error;
-static uint32_t answers_cut;
-
-static void put_module(struct buffer *frame, const struct keyfob_module *m)
-{
-	buffer_put_u8(frame, WIRE_VERSION);
-	buffer_put_u8(frame, 0);
-	buffer_put_text(frame, strcmp(m->name, "liar") == 0 ? "azure" : m->name);
-	buffer_put_text(frame, "help");
-	buffer_put_u8(frame, (uint8_t)m->sandbox);
-	buffer_put_u8(frame, (uint8_t)m->kind);
-	buffer_put_text(frame, "example");
-	buffer_put_u32(frame, strcmp(m->name, "crowded") == 0 ? 0xffffffff : (uint32_t)m->count);
-	for (size_t i = 0; i < m->count; i++) {
-		buffer_put_text(frame, m->options[i].name);
-		buffer_put_u8(frame, (uint8_t)m->options[i].type);
-		buffer_put_u8(frame, (uint8_t)m->options[i].flags);
-		buffer_put_text(frame, m->options[i].values);
-		buffer_put_text(frame, "help");
-	}
-	if (strcmp(m->name, "verbose") == 0)
-		buffer_put_u8(frame, 0);
-	if (strcmp(m->name, "cut") == 0)
-		frame->length -= 10;
-}
-
-static int describe(void *arg, const char *module, struct buffer *frame)
-{
-	(void)arg;
-	described++;
-	if (strcmp(module, "hanging") == 0)
-		return -ETIMEDOUT;
-	for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++) {
-		if (strcmp(modules[i].name, module) == 0) {
-			put_module(frame, &modules[i]);
-			return 0;
-		}
-	}
-	if (strcmp(module, "silent") == 0)
-		return 0;
-	buffer_put_u8(frame, WIRE_VERSION);
-	buffer_put_u8(frame, 1);
-	buffer_put_text(frame, "no such file in the module directory");
-	return 0;
-}
-
-static const struct {
-	const char *name;
-	bool is_group;
-	uint32_t id;
-} known[] = {
-	{ "root", false, 0 },
-	{ "toor", false, 0 },
-	{ "keyfob-fetch", false, 990 },
-	{ "orders", false, 1001 },
-	{ "corp", false, 1002 },
-	{ "dbclients", true, 2001 },
-	{ "corp", true, 1002 },
-};
-
-static int look_up(void *arg, uint32_t count, const struct buffer *names, struct buffer *answer)
-{
-	struct reader r;
-
-	(void)arg;
-	looked_up++;
-	if (look_up_error)
-		return look_up_error;
-	reader_init(&r, names->data, names->length);
-	buffer_put_u32(answer, count - answers_cut);
-	for (uint32_t i = 0; i < count; i++) {
-		bool is_group = reader_u8(&r) == LAUNCHER_NAME_GROUP, found = false;
-		char name[300];
-		uint32_t id = 0;
-
-		reader_text(&r, name, sizeof(name));
-		for (size_t j = 0; j < sizeof(known) / sizeof(known[0]); j++) {
-			if (known[j].is_group != is_group || strcmp(known[j].name, name) != 0)
-				continue;
-			found = true;
-			id = known[j].id;
-		}
-		buffer_put_u8(answer, found);
-		buffer_put_u32(answer, id);
-	}
-	assert_true(reader_done(&r));
-	return 0;
-}
-
-static const struct policy_source source = { NULL, describe, look_up, NULL, NULL };
-
-static int make_policy_dir(void **state)
-{
-	described = looked_up = 0;
-	look_up_error = 0;
-	answers_cut = 0;
-	return make_config_dir(state);
-}
-
-static struct policy *load_from(const struct policy_source *from, const char *text)
-{
-	struct policy *policy;
-	struct buffer errors;
-
-	write_text("keyfob.conf", text);
-	buffer_init(&errors, 65536);
-	policy = policy_load(config_file, from, &errors);
-	if (!policy)
-		fail_msg("refused:\n%s\n%s", text, buffer_cstring(&errors));
-	assert_int_equal(errors.length, 0);
-	buffer_free(&errors);
-	return policy;
-}
-
-static struct policy *load(const char *text)
-{
-	return load_from(&source, text);
-}
-
-static void refuse_from(const struct policy_source *from, const char *text, const char *wanted)
-{
-	struct policy *policy;
-	struct buffer errors;
-	char *got;
-
-	write_text("keyfob.conf", text);
-	buffer_init(&errors, 65536);
-	policy = policy_load(config_file, from, &errors);
-	got = without_dir(&errors);
-	if (policy || strcmp(got, wanted) != 0)
-		fail_msg("%s\ngives:\n%swanted:\n%s", text, got, wanted);
-	free(got);
-	buffer_free(&errors);
-}
-
-static void refuse(const char *text, const char *wanted)
-{
-	refuse_from(&source, text, wanted);
-}
+#include "tests/unit/policy-fixture.h"
 
 /* --- what is good --------------------------------------------------------------------- */
 
@@ -516,109 +333,6 @@ static void test_second_team(void **state)
 		"conf.d/team.conf:1: credential a has no provider line\n");
 }
 
-static void refuse_line(const char *line, const char *fault)
-{
-	char text[8192], wanted[2048];
-
-	snprintf(text, sizeof(text), "[credential a]\nprovider = %s\n", line);
-	snprintf(wanted, sizeof(wanted), "keyfob.conf:2: %s\n", fault);
-	refuse(text, wanted);
-}
-
-static void test_words(void **state)
-{
-	static const struct {
-		const char *line, *fault;
-	} cases[] = {
-		{ "", "provider wants a module's name first (keyfob module list)" },
-		{ "-- /bin/x", "provider wants a module's name first (keyfob module list)" },
-		{ "../azure", "provider wants a module's name first (keyfob module list)" },
-		{ "azure \"client_id=x", "a quote is not closed" },
-		{ "azure client_id=\"a\\b\"", "within quotes a backslash stands before \" or \\ only" },
-		{ "azure client_id=\"a\\", "within quotes a backslash stands before \" or \\ only" },
-		{ "azure imds", "\"imds\" is not option=value (a program and its arguments come after the word --)" },
-		{ "azure \"\"", "\"\" is not option=value (a program and its arguments come after the word --)" },
-		{ "exec run_as=corp /bin/token", "\"/bin/token\" is not option=value (a program and its arguments come after the word --)\n"
-						 "keyfob.conf:2: exec wants the words -- PROGRAM" },
-		{ "exec run_as=corp --", "exec wants the words -- PROGRAM" },
-		{ "exec run_as=corp PROGRAM=/bin/x -- /bin/x", "exec has no option PROGRAM (it has: format, run_as, ttl, timeout)" },
-		{ "azure -- /bin/x", "azure takes no words after --" },
-		{ "azure\x1b[2J", "\\x1b is no character of a module's name" },
-		{ "needy host=h", "needy wants the option tenant=" },
-		{ "needy", "needy wants the option tenant=\nkeyfob.conf:2: needy wants the option host=" },
-		{ "exec -- /bin/x", "exec runs a program and must say as whom: run_as=USER" },
-	};
-	char text[6000] = "azure client_id=";
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		refuse_line(cases[i].line, cases[i].fault);
-	memset(text + strlen(text), 'x', 4096);
-	refuse_line(text, "a provider line has at most 4096 bytes");
-	strcpy(text, "exec run_as=corp --");
-	for (size_t i = 0; i < 126; i++)
-		strcat(text, " x");
-	refuse_line(text, "too many words");
-}
-
-static void test_options(void **state)
-{
-	static const struct {
-		const char *option, *fault;
-	} cases[] = {
-		{ "colour=red",
-			"azure has no option colour (it has: source, client_id, endpoint, ca_file, wait, loud, run_as, ttl, timeout)" },
-		{ "source=", "option source must be imds|appservice" },
-		{ "source=imd", "option source must be imds|appservice" },
-		{ "source=imds|appservice", "option source must be imds|appservice" },
-		{ "client_id=", "option client_id must be not empty" },
-		{ "source=imds source=imds", "option source is given twice" },
-		{ "endpoint=127.0.0.1", "option endpoint must be a URL: http://HOST or https://HOST" },
-		{ "endpoint=ftp://x", "option endpoint must be a URL: http://HOST or https://HOST" },
-		{ "endpoint=https://", "option endpoint must be a URL: http://HOST or https://HOST" },
-		{ "endpoint=http:///x", "option endpoint must be a URL: http://HOST or https://HOST" },
-		{ "\"endpoint=http://a b\"", "option endpoint must be a URL: http://HOST or https://HOST" },
-		{ "ca_file=ca.pem", "option ca_file must be an absolute path" },
-		{ "ca_file=", "option ca_file must be an absolute path" },
-		{ "wait=0", "option wait must be a duration: 30s, 5m, 1h" },
-		{ "wait=fast", "option wait must be a duration: 30s, 5m, 1h" },
-		{ "loud=1", "option loud must be yes or no" },
-		{ "ttl=0", "ttl must be a duration: 30s, 5m, 1h" },
-		{ "ttl=", "ttl must be a duration: 30s, 5m, 1h" },
-		{ "timeout=x", "timeout must be a duration: 30s, 5m, 1h" },
-		{ "timeout=121", "timeout is at most 120s" },
-		{ "run_as=", "run_as names a user" },
-		{ "run_as=corp run_as=orders", "option run_as is given twice" },
-		{ "ttl=1h ttl=2h", "option ttl is given twice" },
-		{ "timeout=1s timeout=1s", "option timeout is given twice" },
-	};
-	char line[200];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		snprintf(line, sizeof(line), "azure %s", cases[i].option);
-		refuse_line(line, cases[i].fault);
-	}
-	/* All faults of a line at once. */
-	refuse_line("azure loud=1 wait=0", "option loud must be yes or no\nkeyfob.conf:2: option wait must be a duration: 30s, 5m, 1h");
-}
-
-static void test_modules(void **state)
-{
-	static const char *const unreadable[] = { "kindless", "kindest", "boxless", "liar", "verbose", "cut", "crowded" };
-	char fault[200];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(unreadable) / sizeof(unreadable[0]); i++) {
-		snprintf(fault, sizeof(fault), "module %s describes itself in a way that cannot be read", unreadable[i]);
-		refuse_line(unreadable[i], fault);
-	}
-	refuse_line("keys", "the module keys gives no tokens: it is keyfob's own, for identity providers");
-	refuse_line("absent", "module absent: no such file in the module directory");
-	refuse_line("silent", "module silent: cannot be described");
-	refuse_line("hanging", "module hanging cannot be described: Connection timed out");
-}
-
 static void test_names(void **state)
 {
 	static const struct {
@@ -653,49 +367,8 @@ static void test_names(void **state)
 	refuse("[credential a]\nprovider = azure\n", "users and groups cannot be looked up: Bad message\n");
 }
 
-static void test_secrets(void **state)
-{
-	struct policy *policy =
-		load("[credential a]\nprovider = chained key_file=/k plain_file=/p assertion=b\n[credential b]\nprovider = azure\n");
-	const struct policy_provider *p = &policy_find(policy, "a")->providers[0];
-
-	(void)state;
-	assert_int_equal(p->settings[0].type, KEYFOB_OPTION_FILE);
-	assert_true(p->settings[0].is_secret);
-	assert_false(p->settings[1].is_secret);
-	assert_int_equal(p->settings[2].type, KEYFOB_OPTION_CREDENTIAL);
-	assert_true(p->settings[2].is_secret);
-	policy_free(policy);
-	refuse_line("chained key_file=/k run_as=corp", "run_as and the secret option key_file exclude each other");
-	refuse_line("chained run_as=corp assertion=b", "run_as and the secret option assertion exclude each other");
-	policy_free(load("[credential a]\nprovider = chained plain_file=/p run_as=corp\n"));
-}
-
-#define ON "provider = chained assertion="
-
-static void test_chains(void **state)
-{
-	struct buffer b;
-
-	(void)state;
-	refuse_line("chained assertion=a/b", "option assertion must be a credential's name");
-	refuse("[credential a]\n" ON "c\n[credential b]\nprovider = azure\n",
-		"keyfob.conf:2: credential a: assertion=c: there is no such credential\n");
-	refuse("[credential a]\n" ON "a\n", "keyfob.conf:1: credential a stands on credentials that stand on it\n");
-	refuse("[credential b]\n" ON "a\n[credential a]\nprovider = azure\n" ON "b\n",
-		"keyfob.conf:3: credential a stands on credentials that stand on it\n"
-		"keyfob.conf:1: credential b stands on credentials that stand on it\n");
-	buffer_init(&b, 4096);
-	for (int i = 0; i < 8; i++)
-		buffer_printf(&b, "[credential c%d]\n" ON "c%d\n", i, i + 1);
-	buffer_printf(&b, "[credential c8]\nprovider = azure\n");
-	policy_free(load(buffer_cstring(&b)));
-	buffer_free(&b);
-}
-
 #define PROVIDER "[identity-provider entra]\nissuer = https://login.example.com/t\naudience = api://orders\nauthorization_type = user\n"
 
-/* What the verifier goes by is read here as well: whole, or not at all. */
 static void test_identity_providers(void **state)
 {
 	struct policy *policy = load("[credential a]\nprovider = azure\nidentity_provider = entra\n" PROVIDER
@@ -810,89 +483,6 @@ static void test_own_alone(void **state)
 		"keyfob.conf:3: credential a: there is no user nobody-has-this\n");
 }
 
-#define in_directory(test) cmocka_unit_test_setup_teardown(test, make_policy_dir, remove_config_dir)
-
-/* --- variables of the caller of get --direct --------------------------------------------------- */
-
-static const char *variable(void *arg, const char *name)
-{
-	static char large[70000];
-
-	(void)arg;
-	memset(large, 'x', sizeof(large) - 1);
-	return strcmp(name, "ID") == 0	       ? "5f3a"
-	       : strcmp(name, "ENDPOINT") == 0 ? "http://127.0.0.1:80"
-	       : strcmp(name, "KEY") == 0      ? "a\nsecret"
-	       : strcmp(name, "EMPTY") == 0    ? ""
-	       : strcmp(name, "LARGE") == 0    ? large
-					       : NULL;
-}
-
-static void test_variables(void **state)
-{
-	static const struct policy_source direct = { NULL, describe, look_up, variable, NULL };
-	const struct policy_provider *p;
-	struct policy *policy;
-
-	(void)state;
-	refuse("[credential a]\nprovider = azure client_id=env:ID\nprovider = chained key_file=env:KEY\n",
-		"keyfob.conf:2: client_id=env:ID: variables are for keyfob get --direct; a broker has not those of its callers\n"
-		"keyfob.conf:3: key_file=env:KEY: variables are for keyfob get --direct; a broker has not those of its callers\n");
-	policy = load_from(&direct, "[credential a]\nprovider = azure client_id=env:ID endpoint=env:ENDPOINT\n"
-				    "provider = chained key_file=env:KEY\n"
-				    "[credential b]\nprovider = azure client_id=env:1D\nprovider = azure client_id=env:\n"
-				    "provider = azure client_id=xenv:ID\nprovider = azure client_id=env:I-D\n");
-	p = policy_find(policy, "a")->providers;
-	assert_string_equal(p[0].settings[0].value, "5f3a");
-	assert_string_equal(p[0].settings[1].value, "http://127.0.0.1:80");
-	assert_null(p[0].settings[0].content);
-	assert_null(p[0].fault);
-	assert_true(p[1].settings[0].is_secret);
-	assert_string_equal(p[1].settings[0].value, "env:KEY");
-	assert_string_equal(p[1].settings[0].content, "a\nsecret");
-	assert_null(p[1].fault);
-	/* What has not the form of a variable is a value like any other. */
-	p = policy_find(policy, "b")->providers;
-	assert_string_equal(p[0].settings[0].value, "env:1D");
-	assert_string_equal(p[1].settings[0].value, "env:");
-	assert_string_equal(p[2].settings[0].value, "xenv:ID");
-	assert_string_equal(p[3].settings[0].value, "env:I-D");
-	policy_free(policy);
-}
-
-/* A variable that is of no use is a fault of that line, not of the configuration, and what it holds is not told. */
-static void test_useless_variables(void **state)
-{
-	static const struct policy_source direct = { NULL, describe, look_up, variable, NULL };
-	static const struct {
-		const char *line, *fault;
-	} cases[] = {
-		{ "azure client_id=env:NONE", "client_id=env:NONE: the environment variable NONE is not set" },
-		{ "azure client_id=env:EMPTY", "client_id=env:EMPTY: the environment variable EMPTY is not set" },
-		{ "azure client_id=env:LARGE", "client_id=env:LARGE: the environment variable LARGE is too long" },
-		{ "azure client_id=env:KEY", "client_id=env:KEY: the environment variable KEY holds more than one line of text" },
-		{ "azure endpoint=env:ID", "endpoint=env:ID: the environment variable ID holds what this option does not take" },
-		{ "azure source=env:ID client_id=env:NONE",
-			"source=env:ID: the environment variable ID holds what this option does not take" },
-		{ "chained key_file=env:NONE", "key_file=env:NONE: the environment variable NONE is not set" },
-		{ "chained key_file=env:LARGE", "key_file=env:LARGE: the environment variable LARGE is too long" },
-		{ "chained plain_file=env:ID", "plain_file=env:ID: the environment variable ID holds what this option does not take" },
-	};
-	char text[512];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct policy *policy;
-
-		snprintf(text, sizeof(text), "[credential a]\nprovider = %s\n", cases[i].line);
-		policy = load_from(&direct, text);
-		assert_string_equal(policy->credentials[0].providers[0].fault, cases[i].fault);
-		policy_free(policy);
-	}
-	refuse_line("chained assertion=env:ID", "option assertion must be a credential's name");
-	refuse_line("azure timeout=env:ID", "timeout must be a duration: 30s, 5m, 1h");
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -905,14 +495,7 @@ int main(void)
 		in_directory(test_file_faults),
 		in_directory(test_socket_faults),
 		in_directory(test_second_team),
-		in_directory(test_words),
-		in_directory(test_options),
-		in_directory(test_variables),
-		in_directory(test_useless_variables),
-		in_directory(test_modules),
 		in_directory(test_names),
-		in_directory(test_secrets),
-		in_directory(test_chains),
 		in_directory(test_identity_providers),
 		in_directory(test_too_many),
 		in_directory(test_own),
