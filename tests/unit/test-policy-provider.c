@@ -41,7 +41,7 @@ static void test_words(void **state)
 		{ "exec run_as=corp --", "exec wants the words -- PROGRAM" },
 		{ "exec run_as=corp PROGRAM=/bin/x -- /bin/x", "exec has no option PROGRAM (it has: format, run_as, ttl, timeout)" },
 		{ "azure -- /bin/x", "azure takes no words after --" },
-		{ "azure\x1b[2J", "\\x1b is no character of a module's name" },
+		{ "azure\x1b[2J", "provider wants a module's name first (keyfob module list)" },
 		{ "needy host=h", "needy wants the option tenant=" },
 		{ "needy", "needy wants the option tenant=\nkeyfob.conf:2: needy wants the option host=" },
 		{ "exec -- /bin/x", "exec runs a program and must say as whom: run_as=USER" },

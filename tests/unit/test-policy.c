@@ -283,7 +283,7 @@ static void test_file_faults(void **state)
 		{ "pgpass #a:1:b:c", "file = pgpass #a:1:b:c: HOST cannot begin with #" },
 		{ "pgpass a:1:b:c\\d", "file = pgpass a:1:b:c\\d: a backslash stands before : or another backslash only" },
 		{ "pgpass a:1:b:c\\", "file = pgpass a:1:b:c\\: a backslash stands before : or another backslash only" },
-		{ "pgpass a:1:b:c\001", "file = pgpass a:1:b:c\001: control characters cannot be written there" },
+		{ "pgpass a:1:b:c\001", "file = pgpass a:1:b:c\\x01: control characters cannot be written there" },
 	};
 	char key[256];
 
