@@ -451,6 +451,7 @@ static const char *make_socket(const char *run_dir, const char *name, uid_t uid,
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	char file[WIRE_NAME_MAX + 8];
 	int directory = open_ours(run_dir, SOCKETS, mode != 0), container;
+	const char *error;
 	size_t length;
 
 	snprintf(file, sizeof(file), "%s.sock", name);
@@ -471,11 +472,15 @@ static const char *make_socket(const char *run_dir, const char *name, uid_t uid,
 	*listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	/* Closed to all until owner and mode are what they shall be; link and mode first, while root still owns it. */
 	umask(0777);
-	if (*listener < 0 || bind(*listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-		linkat(directory, file, container, file, 0) < 0 || fchmodat(directory, file, mode, 0) < 0 ||
-		fchownat(directory, file, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 || listen(*listener, SOMAXCONN) < 0)
+	if (*listener < 0 || bind(*listener, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return strerror(errno);
-	return NULL;
+	if (linkat(directory, file, container, file, 0) == 0 && fchmodat(directory, file, mode, 0) == 0 &&
+		fchownat(directory, file, uid, gid, AT_SYMLINK_NOFOLLOW) == 0 && listen(*listener, SOMAXCONN) == 0)
+		return NULL;
+	error = errno == EEXIST ? "below " CONTAINERS " a directory is in its place: is that mounted to be written, in a container?"
+				: strerror(errno);
+	unlinkat(directory, file, 0);
+	return error;
 }
 
 static void serve_socket(struct reader *r, int fd, const char *run_dir)

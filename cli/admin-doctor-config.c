@@ -135,18 +135,10 @@ static bool read_module(struct reader *r, struct module *m)
 
 static int ask_fetch(const char *what, const char *name, struct buffer *answer)
 {
+	const char *arguments[5];
 	char space[PATH_MAX];
-	const char *dir = cli_module_dir(space, sizeof(space)), *arguments[5];
-	int n = 0;
 
-	arguments[n++] = what;
-	if (name)
-		arguments[n++] = name;
-	if (dir) {
-		arguments[n++] = "--module-dir";
-		arguments[n++] = dir;
-	}
-	arguments[n] = NULL;
+	cli_fetch_arguments(what, name, space, sizeof(space), arguments);
 	return doctor_tool("keyfob-fetch", arguments, false, DESCRIBE_MS, answer);
 }
 

@@ -34,7 +34,8 @@ struct scan {
 	time_t end;
 	dev_t device;
 	int entries, found, depth;
-	bool cut;
+	bool over; /* nothing more is looked at */
+	bool cut; /* something was not */
 	char path[PATH_MAX];
 };
 
@@ -42,8 +43,9 @@ static void scan_directory(struct scan *s, int fd, const char *grandparent, cons
 
 static bool is_over(struct scan *s)
 {
-	s->cut = s->cut || ++s->entries > ENTRIES_MAX || (s->entries % 256 == 0 && time(NULL) > s->end);
-	return s->cut;
+	s->over = s->over || ++s->entries > ENTRIES_MAX || (s->entries % 256 == 0 && time(NULL) > s->end);
+	s->cut = s->cut || s->over;
+	return s->over;
 }
 
 static void tell(const struct scan *s, uint8_t what, enum driver driver, const char *text, const char *place)
@@ -65,7 +67,7 @@ static void take(struct scan *s, const struct driver_found *found)
 	if (s->found++ < FOUND_MAX)
 		tell(s, SCAN_FOUND, found->driver, found->version, s->path);
 	else
-		s->cut = true;
+		s->over = s->cut = true;
 }
 
 /* d_type spares a system call for each file; where it says nothing, stat does. */

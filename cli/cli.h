@@ -156,8 +156,8 @@ int cli_tool(const char *name, const char *const *arguments, struct buffer *outp
 int cli_tool_for_caller(const char *name, const char *const *arguments, struct buffer *output);
 /* Become another of keyfob's programs, with the caller's arguments and environment. Returns only on failure: 1, with a line on stderr. */
 int cli_become(const char *name, char *const argv[]);
-/* The module directory of this installation, or NULL. */
-const char *cli_module_dir(char *out, size_t size);
+/* keyfob-fetch's arguments: what, name unless it is NULL, and where this installation keeps its modules, by space. */
+void cli_fetch_arguments(const char *what, const char *name, char *space, size_t size, const char *arguments[5]);
 
 /* status-list.c: the broker's answer to `status`. */
 struct cli_reader {

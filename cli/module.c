@@ -66,22 +66,12 @@ static bool read_module(struct reader *r, struct module *m)
 	return reader_done(r);
 }
 
-/* keyfob-fetch, told where this installation keeps its modules. */
 static int ask_fetch(const char *what, const char *name, struct buffer *output)
 {
-	char space[PATH_MAX];
-	const char *dir = cli_module_dir(space, sizeof(space));
 	const char *arguments[5];
-	int n = 0;
+	char space[PATH_MAX];
 
-	arguments[n++] = what;
-	if (name)
-		arguments[n++] = name;
-	if (dir) {
-		arguments[n++] = "--module-dir";
-		arguments[n++] = dir;
-	}
-	arguments[n] = NULL;
+	cli_fetch_arguments(what, name, space, sizeof(space), arguments);
 	return cli_tool("keyfob-fetch", arguments, output);
 }
 

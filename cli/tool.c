@@ -38,12 +38,28 @@ static const char *find_beside(const char *const *relative, const char *name, in
 	return NULL;
 }
 
-const char *cli_module_dir(char *out, size_t size)
+/* The module directory of this installation, or NULL. */
+static const char *module_dir(char *out, size_t size)
 {
 	static const char *const places[] = { "../lib/keyfob/modules", "../../lib/keyfob/modules", NULL };
 	const char *named = secure_getenv("KEYFOB_MODULE_DIR");
 
 	return named && *named ? named : find_beside(places, "", R_OK | X_OK, out, size);
+}
+
+void cli_fetch_arguments(const char *what, const char *name, char *space, size_t size, const char *arguments[5])
+{
+	const char *dir = module_dir(space, size);
+	int n = 0;
+
+	arguments[n++] = what;
+	if (name)
+		arguments[n++] = name;
+	if (dir) {
+		arguments[n++] = "--module-dir";
+		arguments[n++] = dir;
+	}
+	arguments[n] = NULL;
 }
 
 static void free_words(char *words[], size_t count)

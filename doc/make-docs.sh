@@ -125,7 +125,7 @@ keyctl_session() {
 		keyctl print %user:keyfob-info:atlas
 		keyctl request user keyfob:atlas
 		keyctl update %user:keyfob:atlas forged
-		grep keyfob: /proc/keys
+		grep ' 0 .*keyfob:' /proc/keys
 		keyfob get atlas | cut -c1-40
 	END
 }

@@ -130,19 +130,18 @@ static bool take_self(struct self *own)
 
 static bool groups_of(const struct passwd *pw, struct groups *g)
 {
-	g->count = 64;
-	for (;;) {
-		int room = g->count;
+	int count = 64, room;
 
+	do {
+		room = count;
 		free(g->ids);
 		g->ids = calloc((size_t)room, sizeof(gid_t));
-		if (!g->ids)
-			return false;
-		if (getgrouplist(pw->pw_name, pw->pw_gid, g->ids, &g->count) >= 0)
+		if (g->ids && getgrouplist(pw->pw_name, pw->pw_gid, g->ids, &count) >= 0) {
+			g->count = count;
 			return true;
-		if (g->count <= room || g->count > NGROUPS_MAX)
-			return false;
-	}
+		}
+	} while (g->ids && count > room && count <= NGROUPS_MAX);
+	return false;
 }
 
 /*

@@ -29,9 +29,42 @@ run_clang-tidy() {
 	printf '%s\n' $sources | xargs -P "$(nproc)" -I{} clang-tidy --quiet {} -- "${flags[@]}" 2>/dev/null
 }
 
-# gcc's own, one function after another and across the calls of a file.
+# Where gcc 12's analyzer errs, each looked at: a file, what it says there, and why it is not so.
+analyzer_errs() {
+	cat <<'END'
+broker/policy-provider.c malloc-leak the copy hangs in the array that was made larger
+broker/policy.c malloc-leak the same
+broker/readers.c malloc-leak the same
+broker/readers.c double-free it takes a grown array for both moved and not
+broker/readers.c use-after-free the same
+cli/admin-config.c malloc-leak the copy hangs in the array that was made larger
+cli/args.c use-of-uninitialized-value the two loops fill all that is read
+cli/module.c null-dereference strsep() ends the loop
+cli/status-list.c malloc-leak cli_list_free() frees it
+emulator/appservice.c malloc-leak the copy hangs in the client
+emulator/entra-apps.c malloc-leak the same
+emulator/faults.c malloc-leak the same
+emulator/jws.c possible-null-dereference the loop's condition has it
+emulator/oauth2.c malloc-leak the copy hangs in the list
+emulator/oauth2.c possible-null-dereference the loop's condition has it
+keyring/keyfob.c malloc-leak it hangs in the handle
+metadata/http.c null-dereference a head ends with an empty line
+modules/gcp-external.c malloc-leak free_config() frees it
+verify/federation-read.c malloc-leak federation_free() frees it
+verify/federation.c malloc-leak the same
+verify/jwks.c malloc-leak jwks_free() frees it
+verify/keyfob-verifyd.c malloc-leak the copies live as long as the process
+verify/keysets.c malloc-leak it hangs in the set
+END
+}
+
+# gcc's own. Without the steps that lead there: gcc -fanalyzer FILE shows them.
 run_analyzer() {
-	printf '%s\n' $sources | xargs -P "$(nproc)" -I{} gcc "${flags[@]}" -O1 -fanalyzer -Werror -c {} -o /dev/null
+	printf '%s\n' $sources | xargs -P "$(nproc)" -I{} gcc "${flags[@]}" -O1 -fanalyzer -fdiagnostics-plain-output -c {} -o /dev/null 2>&1 |
+		grep -E '(warning|error): ' | sort -u | awk 'NR == FNR { errs[$1 " " $2] = 1; next }
+			{ file = $1; sub(/:.*/, "", file); kind = $NF; gsub(/^\[-Wanalyzer-|\]$/, "", kind) }
+			!((file " " kind) in errs) { print; found = 1 }
+			END { exit found }' <(analyzer_errs) -
 }
 
 for tool; do

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "common/log.h"
-#include "common/sandbox.h"
 #include "common/service.h"
 #include "verify/confine.h"
 #include "verify/verifyd.h"
@@ -83,32 +82,6 @@ bool verifier_reload(struct verifier *v, struct buffer *errors)
 }
 
 /* --- rights ---------------------------------------------------------------------------- */
-
-/* Whoever starts it, it runs as one user. */
-static bool find_user(struct passwd *user)
-{
-	const struct passwd *found = getpwnam(VERIFY_USER);
-
-	if (!found) {
-		log_error("the system user %s is missing (systemd-sysusers, or make deps)", VERIFY_USER);
-		return false;
-	}
-	*user = *found;
-	if (geteuid() == 0 || geteuid() == user->pw_uid)
-		return true;
-	log_error("must be started as root or as %s", VERIFY_USER);
-	return false;
-}
-
-static bool become(const struct passwd *user)
-{
-	char why[256];
-	int error = sandbox_become(user->pw_uid, user->pw_gid, why, sizeof(why));
-
-	if (*why)
-		log_line(error ? LOG_ERR : LOG_WARNING, "%s", why);
-	return error == 0;
-}
 
 /* While there is the right to. One that is there already has been somebody's decision. */
 static bool make_state(const char *directory, const struct passwd *user)
@@ -292,20 +265,20 @@ static int run(struct verifier *v, bool check_only)
 	v->exit_code = 1;
 	if (check_only) {
 		/* As the user who will have to read it, where that can be. */
-		if (name_config(v) && (geteuid() != 0 || (find_user(&user) && become(&user))) && first_reading(v)) {
+		if (name_config(v) && (geteuid() != 0 || (service_user(VERIFY_USER, &user) && service_become(&user))) && first_reading(v)) {
 			log_notice("%s: %zu identity provider%s, %zu database user%s, no fault found", v->config_path,
 				v->federation->provider_count, v->federation->provider_count == 1 ? "" : "s", v->federation->user_count,
 				v->federation->user_count == 1 ? "" : "s");
 			v->exit_code = 0;
 		}
-	} else if (find_user(&user) && name_config(v) && make_state(v->state_dir, &user)) {
+	} else if (service_user(VERIFY_USER, &user) && name_config(v) && make_state(v->state_dir, &user)) {
 		if (setrlimit(RLIMIT_NOFILE, &files) < 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
 			files.rlim_cur = files.rlim_max;
 			setrlimit(RLIMIT_NOFILE, &files);
 		}
 		listener = service_listen(v->socket_path);
 		service_open();
-		if (listener >= 0 && become(&user) && first_reading(v) && confine(v)) {
+		if (listener >= 0 && service_become(&user) && first_reading(v) && confine(v)) {
 			check_listener(listener);
 			serve(v, listener);
 		}

@@ -73,8 +73,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
+/* As long as what is taken, or a byte more. */
+static void seed_long(const char *head, size_t length)
+{
+	char text[8192];
+
+	memset(text, 'x', sizeof(text));
+	memcpy(text, head, strlen(head));
+	fuzz_seed(text, length);
+}
+
 void fuzz_seeds(void)
 {
+	for (size_t more = 0; more < 3; more++) {
+		seed_long("v1 serial=1 expires=1 refresh=1 fingerprint=0 previous=0:0 broker=/", 510 + more);
+		seed_long("user;0;0;1b3f0000;keyfob:", 4096 + 62 + more);
+		seed_long("user;0;0;1b3f0000;keyfob:", 262 + more);
+	}
 	fuzz_text("user;0;0;1b3f0000;keyfob:atlas");
 	fuzz_text("keyring;1088;65534;3f1f0000;a;name;with;semicolons");
 	fuzz_text("user;4294967296;-1;zz;");

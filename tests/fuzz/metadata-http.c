@@ -14,6 +14,15 @@
 #include "metadata/service.h"
 #include "tests/fuzz/fuzz.h"
 
+/* Texts go into others' lines. */
+static bool is_one_line(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			return false;
+	return true;
+}
+
 /* The answer goes out whole, and what stood in the request adds no line to its head. */
 static void send_answer(const struct http_request *r, const struct http_answer *answer)
 {
@@ -82,7 +91,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(head, data, whole);
 	head[whole] = 0;
 	if (!http_parse(head, whole, &r)) {
-		fuzz_require(r.minor <= 1 && r.count <= HTTP_PARAMETERS);
+		fuzz_require(r.minor <= 1 && r.count <= HTTP_PARAMETERS && is_one_line(r.path));
+		for (size_t i = 0; i < r.count; i++)
+			fuzz_require(is_one_line(r.parameter[i].name) && is_one_line(r.parameter[i].value));
 		http_repeated(&r);
 		http_host_is_ours(&r);
 		answer(&r);
@@ -102,6 +113,8 @@ void fuzz_seeds(void)
 	fuzz_text("GET /computeMetadata/v1/instance/service-accounts/default/token?scopes=a,b HTTP/1.1\r\nHost: metadata\r\n"
 		  "Metadata-Flavor: Google\r\nX-Forwarded-For: 1\r\n\r\n");
 	fuzz_text("GET /computeMetadata/v1/instance/service-accounts/default/?recursive=true HTTP/1.1\r\nMetadata-Flavor: Google\r\n\r\n");
+	fuzz_text("GET /%0d%0aX?a=%09&%01=b HTTP/1.1\r\n\r\n");
+	fuzz_text("GET /computeMetadata/v1/%7f HTTP/1.1\r\nMetadata-Flavor: Google\r\n\r\n");
 	fuzz_text("HEAD / HTTP/1.1\r\nHost: localhost.:80\r\n\r\n");
 	fuzz_text("PUT /latest/api/token HTTP/1.1\r\nHost: evil.example\r\n\r\n");
 }

@@ -175,6 +175,21 @@ rm "$DOORS"
 exits "at a reload" 0 keyfob reload
 like "it is tried again" "$(door atlas)" '\.'
 
+# What a container's root may do who can write into its directory, against the advice.
+CONTAINER=$(dirname "$DOORS")/container/atlas
+rm "$CONTAINER/atlas.sock" && ln -s /etc/passwd "$CONTAINER/atlas.sock" && before=$(stat -c '%U %a' /etc/passwd)
+base | sed "s/socket = root:$team 0660/socket = $alice:root 0600/" | configure
+exits "a link in the container's directory" 0 keyfob reload
+is "is not followed" "$(stat -c '%U %a' /etc/passwd) $(stat -c '%F %U %a' "$CONTAINER/atlas.sock")" "$before socket $alice 600"
+rm "$CONTAINER/atlas.sock" && mkdir -p "$CONTAINER/atlas.sock/x"
+base | configure
+exits "a directory in its place" 0 keyfob reload
+check "is told in the log" logged 'credential=atlas event=socket-failed error="below container a directory is in its place'
+check_not "and no socket that nobody serves is left" test -e "$DOORS/atlas.sock"
+rm -r "$CONTAINER/atlas.sock"
+exits "once it is gone" 0 keyfob reload
+like "it is tried again, too" "$(door atlas)" '\.'
+
 # --- asking again -------------------------------------------------------------------------------------
 
 # The kernel's own clock decides what is soon, so each check leaves a margin. The first second is a pool that starts.

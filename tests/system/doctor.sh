@@ -515,6 +515,10 @@ mkdir -p "$down"
 examine doctor "$evil"
 is "a hostile tree gives no driver" "$(jq '[.[] | select(.check == "drivers" and (.text | contains("evil")))] | length' "$JSON")" 0
 finds "it ends, and says that it did not look at all of it" drivers warning drivers 'not all was looked at'
+for i in $(seq 8); do node "$evil/good$i/node_modules/mongodb" 6.17.0; done
+examine doctor "$evil"
+is "what is too deep hides nothing else" "$(jq '[.[] | select(.check == "drivers" and (.text | contains("evil/good")))] | length' "$JSON")" 8
+finds "and is told all the same" drivers warning drivers 'not all was looked at'
 examine doctor "$DIR/nothing-there"
 finds "a directory that is not there" drivers error nothing-there 'No such file'
 

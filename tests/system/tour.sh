@@ -3,6 +3,8 @@
 # What the texts tell newcomers to do, done: the blocks of TOUR in order, then those of MIGRATING, and the commands of the
 # other texts, each as it stands there.
 # takes long
+# Programs of the texts' and PostgreSQL do not have the sanitizers' runtime.
+grep -q __asan_init "$KEYFOB_PREFIX/lib/libkeyfob.so" && { echo "1..0 # SKIP the library is built with sanitizers, its programs are not"; exit 0; }
 . "$(dirname "$0")/world.inc"
 cd "$(dirname "$0")/../.." || exit 1
 command -v nft >/dev/null && [ -d /usr/lib/postgresql ] || { echo "1..0 # SKIP nftables or PostgreSQL is missing: make deps"; exit 0; }
@@ -90,19 +92,9 @@ play doc/MIGRATING.md 200
 
 # --- the commands of the other texts ----------------------------------------------------------
 
-# They are run as they stand there, by root, on the host that MIGRATING left; not those with a prompt, whose output stands
-# beside them, and these:
+# They are run as they stand there, by root, on the host that MIGRATING left. Not run are those with a prompt, whose output
+# stands beside them; make, which TOUR runs, and whose targets docs.sh looks up; and these:
 NOT_RUN=$(cat <<'END'
-make :: what builds this
-make demo :: TOUR runs it
-make check :: runs this test
-make tests-built :: what builds this
-tests/run build test-wire main-job :: what runs this test
-make asan :: the whole suite once more
-make deps :: what make check begins with
-make deb :: packages.sh
-make install PREFIX=/usr/local :: TOUR runs it, with another PREFIX
-make install PREFIX=/usr :: TOUR runs it, with another PREFIX
 apt install ./build/deb/*.deb :: packages.sh
 apt install ./build/deb/keyfob_*.deb ./build/deb/libkeyfob0_*.deb :: packages.sh
 keyfob run --mongodb=atlas -- node app.js :: mongodb.sh, with a program of its own
@@ -121,14 +113,31 @@ kubectl apply -f packaging/kubernetes/workload.yaml :: the same
 keyctl request2 user keyfob:atlas "" @s :: the kernel asks on the real host: request-key.sh
 keyfobd --user :: not for root: rootless.sh
 keyfobd --user --config /etc/keyfob/keyfob.conf --socket /run/keyfob/keyfob.sock :: not for root: rootless.sh
+curl -H 'Metadata: true' 'http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01&resource=api://orders' :: MIGRATING runs it, as the user whom it is for
+journalctl -u keyfob-verifyd -g 'event=verdict.*postgresql' :: needs a journal
+keyfob get --header api | curl -H @- https://api.example/ :: needs a service on the web
+keyfob explain - < token :: needs somebody's token
+git config credential.https://git.example.username oauth2 :: would change this clone
+git config credential.https://git.example.helper '!f() { test "$1" != get || keyfob get git --format=git; }; f' :: the same
+keyfob run --pgpass=reports:db.example:5432:sales:orders -- psql 'postgresql://orders@db.example/sales?sslmode=verify-full' :: README's is run, without TLS
+keyfob idp add entra --preset=azure 9188040d-6c67-4c5b-b112-36a304b66dad 0d5c1c0e-4a1f-4b0e-9d8a-3f1f6a3f9b11 :: README's is run
+keyfob org add acme --services=postgresql --idp=entra :: the same
+keyfob dbuser add orders --service=postgresql --idp=entra --user-id=7d2f7a0e-5a52-4c0e-9f4e-0d8f3f0c1a11 :: the same
 cc -shared -fPIC -I/usr/local/include -o token-file.so token-file.c :: third-party-module.sh
 END
 )
-# What stands between backticks in README's tables counts too.
+# page_lines PAGE: what its displays hold, lines that a backslash breaks in one
+page_lines() {
+	awk '/^\.Bd .*-literal/ { on = 1; next } /^\.Ed/ { on = 0 } on; sub(/^\.Dl /, "")' "$1" |
+		sed -E ':a; /\\e$/ { N; s/ *\\e\n[ \t]*/ /; ba }; s/\\&//g; s/\\e/\\/g'
+}
+# What stands between backticks in README's tables counts too, and so do the displays of man pages.
 commands() {
-	{ awk '/^```/ { on = !on; next } !on' README.md CONTRIBUTING.md doc/*.md packaging/kubernetes/README.md |
-		sed -nE 's/^ {4,}((make|apt|cc|ln|git|docker|podman|kubectl|systemctl|nft|psql|keyctl|keyfob[a-z-]*|tests\/[a-z]+|examples\/[a-z.]+|[A-Z]=[^ ]+)( .*)?)$/\1/p'
-		sed -nE 's/^\|.*\| `(keyfob [^`]*)` \|$/\1/p' README.md | sed 's/\\|/|/g'; } | sed -E 's/ +# .*//' | grep -v ' -> ' | awk '!seen[$0]++'
+	{ awk '/^```/ { on = !on; next } !on' README.md doc/*.md packaging/kubernetes/README.md |
+		sed -nE 's/^ {4,}((apt|cc|ln|git|docker|podman|kubectl|systemctl|nft|psql|keyctl|keyfob[a-z-]*|examples\/[a-z.]+|[A-Z]=[^ ]+)( .*)?)$/\1/p'
+		sed -nE 's/^\|.*\| `(keyfob [^`]*)` \|$/\1/p' README.md | sed 's/\\|/|/g'
+		find doc/man -name '*.[158]' ! -name keyfob-emulator.1 | sort | while read -r page; do page_lines "$page"; done |
+			grep -E '^(keyfob[a-z-]*|curl|git|keyctl|journalctl|nft) '; } | sed -E 's/ +# .*//' | grep -v ' -> ' | awk '!seen[$0]++'
 }
 # texts_run COMMANDS
 texts_run() {
@@ -153,8 +162,7 @@ texts_run "$(grep -E "$last" <<<"$all")"
 
 # Each request of keyfob-emulator(1) is answered well.
 requests_of_page() {
-	awk '/^\.Bd -literal/ { on = 1; next } /^\.Ed/ { on = 0 } on' doc/man/keyfob-emulator.1 |
-		sed -E ':a; /\\e$/ { N; s/ *\\e\n */ /; ba }' | grep '^curl '
+	page_lines doc/man/keyfob-emulator.1 | grep '^curl '
 }
 openssl genpkey -algorithm RSA -out "$DIR/out/private.pem" 2>/dev/null && openssl pkey -in "$DIR/out/private.pem" -pubout -out "$DIR/out/public.pem"
 while IFS= read -r line; do
