@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The Debian packages: built, judged by lintian, installed on a clean root filesystem, started as their units say, upgraded
-# with the token kept, purged without a trace. That root has a pid and a network namespace of its own.
+# The Debian packages: built, judged by lintian, installed on a clean root filesystem, set up by keyfob init, started as their
+# units say, a verified login at a PostgreSQL there, upgraded with the token kept, purged without a trace. That root has a pid
+# and a network namespace of its own.
 # takes long
 . "$(dirname "$0")/lib.sh"
 
@@ -21,9 +22,24 @@ mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 2>/dev/null | se
 # What keyfob's packages need, and a program that makes system users without systemd.
 needed=libcurl4,libevent-core-2.1-7,libevent-extra-2.1-7,libini-config5,libjansson4,libkeyutils1,libmd0,libseccomp2,libssl3
 ROOT=$DIR/root
+# PostgreSQL comes by apt, and not with the rest, so that no cluster is made and no server starts. Ends with 9 without it.
+cat >"$DIR/bootstrap" <<END
+#!/bin/sh
+set -e
+debootstrap --variant=minbase --include="$needed,libpam-runtime,systemd-standalone-sysusers" "$suite" "$ROOT" "$mirror"
+mount -t proc proc "$ROOT/proc"
+mount --rbind /dev "$ROOT/dev"
+mkdir -p "$ROOT/etc/postgresql-common/createcluster.d"
+echo "create_main_cluster = false" >"$ROOT/etc/postgresql-common/createcluster.d/keyfob-test.conf"
+printf '#!/bin/sh\nexit 101\n' >"$ROOT/usr/sbin/policy-rc.d"
+chmod 0755 "$ROOT/usr/sbin/policy-rc.d"
+PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive chroot "$ROOT" \
+	apt-get -y -o APT::Install-Recommends=false install postgresql || exit 9
+rm "$ROOT/usr/sbin/policy-rc.d"
+END
+chmod 0755 "$DIR/bootstrap"
 # In namespaces, so that nothing of it stays mounted or running whatever ends this test.
-unshare --mount --pid --fork --kill-child --mount-proc --propagation private \
-	debootstrap --variant=minbase --include="$needed,libpam-runtime,systemd-standalone-sysusers" "$suite" "$ROOT" "$mirror" \
+unshare --mount --pid --fork --kill-child --mount-proc --propagation private "$DIR/bootstrap" \
 	>"$DIR/out/debootstrap.log" 2>&1 </dev/null &
 BOOTSTRAP=$!
 PIDS="$PIDS $BOOTSTRAP"
@@ -44,7 +60,9 @@ is "libkeyfob needs libc and libkeyutils alone" \
 
 # --- a clean root ----------------------------------------------------------------------------
 
-if ! wait "$BOOTSTRAP"; then
+wait "$BOOTSTRAP"
+BOOTSTRAPPED=$?
+if [ "$BOOTSTRAPPED" != 0 ] && [ "$BOOTSTRAPPED" != 9 ]; then
 	skip "install, upgrade, purge" "debootstrap made no root: $(tail -n 1 "$DIR/out/debootstrap.log")"
 	finish
 fi
@@ -137,26 +155,24 @@ stop_unit() {
 	pkill -TERM -P "$1"
 	wait "$1"
 }
-"${INSIDE[@]}" keyfob-emulator --listen 127.0.0.1:0 --port-file /run/port >"$DIR/out/emulator.log" 2>&1 &
+exits "keyfob init writes a configuration" 0 inside keyfob init "$NAME" --emulator --user reader --write
+CLOUD=http://127.0.0.1:8791
+is "and says how to start the cloud" "$(printf '%s\n' "$OUT" | grep -F keyfob-emulator)" "  keyfob-emulator --listen ${CLOUD#http://} &"
+"${INSIDE[@]}" keyfob-emulator --listen "${CLOUD#http://}" >"$DIR/out/emulator.log" 2>&1 &
 PIDS="$PIDS $!"
-until_true 20 inside test -s /run/port
-CLOUD=http://127.0.0.1:$(inside cat /run/port)
-cat >"$ROOT/etc/keyfob/conf.d/test.conf" <<END
-[credential $NAME]
-resource = api://orders
-provider = azure endpoint=$CLOUD
-allow = user:reader
-[identity-provider emulator]
-issuer = $CLOUD
-audience = api://orders
-authorization_type = user
-END
+# cloud PATH...: what it answers
+cloud() {
+	nsenter -t "$FIRST" -n curl -sSf -H 'Metadata: true' "$CLOUD/$1"
+}
+check "which serves" until_true 20 cloud jwks
 start_unit keyfobd
 BROKER_UNIT=$STARTED
 check "keyfobd serves" until_true 20 inside keyfob status
-# get: as the reader
+as_reader() {
+	inside setpriv --reuid=reader --regid=reader --init-groups "$@"
+}
 get() {
-	inside setpriv --reuid=reader --regid=reader --init-groups keyfob get "$NAME"
+	as_reader keyfob get "$NAME"
 }
 TOKEN=$(get)
 like "the reader gets a token" "$TOKEN" '^eyJ'
@@ -171,6 +187,63 @@ if [ -e "$ROOT/lib/systemd/system/keyfob-metadata.service" ]; then
 	metadata_up() { grep -qE 'keyfob-metadata: event=serving' "$LOG"; }
 	check "keyfob-metadata serves" until_true 20 metadata_up
 fi
+
+# --- a login -------------------------------------------------------------------------------------
+
+# PostgreSQL's data is in that root's /tmp, a file system that ends with it.
+make_cluster() {
+	inside install -d -o postgres -g postgres -m 0700 /tmp/pg &&
+		"${AS_POSTGRES[@]}" "$PG_BIN/initdb" -D /tmp/pg -A trust -E UTF8 --no-locale --no-sync --no-instructions &&
+		inside tee /tmp/pg/pg_hba.conf <<-END
+			local all all trust
+			host all all 127.0.0.1/32 pam pamservice=postgresql
+		END
+}
+# role_psql ROLE COMMAND...: psql as that role, by TCP, run by COMMAND
+role_psql() {
+	local role=$1
+	shift
+	as_reader "$@" psql -X -w -q -A -t -h 127.0.0.1 -U "$role" -d postgres -c 'select current_user'
+}
+pgpass() {
+	role_psql "$1" keyfob run "--pgpass=$NAME:127.0.0.1:5432:postgres:$1" --
+}
+# refused DESCRIPTION REASON COMMAND...: the server refuses, and the verifier's log tells why
+refused() {
+	local mark
+	mark=$(wc -l <"$LOG")
+	exits "$1" 2 "${@:3}"
+	like "by its PAM service" "$ERR" 'PAM authentication failed for user'
+	like "for the reason $2" "$(tail -n +$((mark + 1)) "$LOG" | grep event=verdict)" "result=refused .*reason=$2( |\$)"
+}
+if [ "$BOOTSTRAPPED" = 9 ]; then
+	skip "a login at PostgreSQL" "apt installed none there: $(tail -n 1 "$DIR/out/debootstrap.log")"
+else
+	PG_BIN=$(inside sh -c 'echo /usr/lib/postgresql/*/bin')
+	AS_POSTGRES=("${INSIDE[@]}" setpriv --reuid=postgres --regid=postgres --init-groups)
+	module=$(inside sh -c 'dpkg -L libpam-keyfob | grep /pam_keyfob.so$')
+	printf '%s required '"$module"' verify\n' auth account >"$ROOT/etc/pam.d/postgresql"
+	exits "keyfob doctor is content" 0 inside keyfob doctor
+	like "of errors it finds none" "$(printf '%s\n' "$OUT" | tail -n 1)" ', 0 errors$'
+	printf '%s\n' "$OUT" | sed 's/^/# doctor: /'
+	check "a cluster" make_cluster
+	"${AS_POSTGRES[@]}" "$PG_BIN/postgres" -D /tmp/pg -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp \
+		-c fsync=off >"$DIR/out/postgresql" 2>&1 &
+	POSTGRESQL=$!
+	PIDS="$PIDS $POSTGRESQL"
+	pg_admin() { "${AS_POSTGRES[@]}" psql -X -q -v ON_ERROR_STOP=1 -h /tmp -c "$1"; }
+	check "PostgreSQL serves" until_true 20 pg_admin 'select 1'
+	check "and has two roles" pg_admin 'create role reader login; create role other login'
+	exits "the reader logs in with his token" 0 pgpass reader
+	is "as himself" "$OUT" reader
+	refused "as nobody else" LOGIN_UNKNOWN pgpass other
+	wrong=$(cloud 'metadata/identity/oauth2/token?api-version=2018-02-01&resource=api://wrong' | jq -r .access_token)
+	refused "nor with a token for something else" AUD role_psql reader env "PGPASSWORD=$wrong"
+	stop_unit "$POSTGRESQL"
+	rm -f "$ROOT/etc/pam.d/postgresql"
+fi
+
+# --- developed with --------------------------------------------------------------------------------
 
 # A program built against libkeyfob-dev runs with libkeyfob0.
 cat >"$DIR/out/get.c" <<'END'
@@ -211,12 +284,12 @@ for package in $packages; do
 	dpkg-deb --root-owner-group -b "$DIR/out/next/$package" "$DIR/out/debs" >/dev/null
 done
 upstream() {
-	nsenter -t "$FIRST" -n curl -sS "$CLOUD/emulator/counters" | jq .imds.requests
+	cloud emulator/counters | jq .imds.requests
 }
 fetches=$(upstream)
 check "an upgrade" unpack "$DIR/out/debs"/*.deb
 is "is one" "$(inside dpkg-query -W -f '${Version}' keyfob)" "$version+next"
-check "keeps the configuration" inside test -s /etc/keyfob/conf.d/test.conf
+check "keeps the configuration" inside test -s "/etc/keyfob/conf.d/$NAME.conf"
 # The broker that runs is the old one. systemd would start the new one now.
 stop_unit "$BROKER_UNIT"
 start_unit keyfobd
@@ -240,7 +313,7 @@ stop_unit "$VERIFIER_UNIT"
 check "they are removed" inside dpkg --remove $packages
 is "no key is left" "$(standing)" 0
 check_not "nor the broker's own keyring" keyctl search @u keyring "keyfob-broker:$SOCKET"
-check "the configuration stays until the purge" inside test -s /etc/keyfob/conf.d/test.conf
+check "the configuration stays until the purge" inside test -s "/etc/keyfob/conf.d/$NAME.conf"
 inside sh -c 'd=/run/keyfob/token/reader && mkdir -p $d && mount -t tmpfs reader $d && : >$d/his' || echo "# cannot mount"
 # shellcheck disable=SC2086
 check "they are purged, though a user mounted something on his directory" inside dpkg --purge $packages
