@@ -10,7 +10,7 @@ set -eu
 build="gcc make pkg-config libkeyutils-dev libcurl4-openssl-dev libssl-dev libjansson-dev libevent-dev
 	libini-config-dev libseccomp-dev libmd-dev libpam0g-dev"
 demo="keyutils curl jq procps"
-tests="libcmocka-dev openssl mandoc g++ pamtester postgresql mariadb-server mariadb-client pgbouncer openssh-server crun sudo iproute2 nftables systemd debhelper lintian debootstrap libpq-dev python3-psycopg python3-pymysql prometheus"
+tests="libcmocka-dev openssl mandoc build-essential pamtester postgresql mariadb-server mariadb-client pgbouncer openssh-server crun sudo iproute2 nftables systemd debhelper lintian debootstrap libpq-dev python3-psycopg python3-pymysql prometheus"
 # keyfobd starts fetches as the first; the others are for the verifier and the metadata endpoint.
 users="keyfob-fetch keyfob-verify keyfob-metadata"
 
@@ -103,6 +103,6 @@ done
 for directory in $missing_npm; do
 	# Of those that mongosh could do without, some are built from source; tests/npm has Node.js itself among them.
 	[ "$directory" = "$npm" ] && optional="" || optional=--omit=optional
-	npm ci --prefix "$directory" $optional --ignore-scripts --no-audit --no-fund >/dev/null ||
+	npm ci --prefix "$directory" $optional --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null ||
 		echo "deps: the npm packages of $directory could not be installed; the tests that need them will be skipped" >&2
 done

@@ -28,7 +28,7 @@ run_one() {
 	local name=$1 program=$build/tests/fuzz/$1 corpus=$build/corpus/$1 log=$build/logs/$1 crash
 	rm -rf "$corpus.new" "$build/crashes/$name-"*
 	mkdir -p "$corpus" "$corpus.new"
-	KEYFOB_FUZZ_SEEDS=$corpus "$program" || { echo "$name: no seeds"; return 1; }
+	LLVM_PROFILE_FILE=/dev/null KEYFOB_FUZZ_SEEDS=$corpus "$program" || { echo "$name: no seeds"; return 1; }
 	LLVM_PROFILE_FILE=/dev/null "$program" -max_total_time="$seconds" -max_len=65536 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
 		-artifact_prefix="$build/crashes/$name-" "$corpus" >"$log" 2>&1 </dev/null
 	if [ $? != 0 ]; then

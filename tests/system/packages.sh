@@ -137,8 +137,6 @@ is "nobody but root can write to anything of them" "$(theirs "\( ! -user root -o
 is "no program is set-user-id or has capabilities" "$(theirs "-type f -perm /6000"; inside sh -c "dpkg -L $packages | xargs -d '\n' getcap 2>/dev/null")" ""
 check "the empty configuration is a good one" inside keyfob doctor --config
 unlike "the PAM profile waits to be chosen" "$(inside cat /etc/pam.d/common-session)" pam_keyfob
-check "it can be chosen" inside pam-auth-update --enable keyfob
-like "and is in the stack then" "$(inside cat /etc/pam.d/common-session)" '^session.*optional.*pam_keyfob.so'
 
 # --- started as the units say --------------------------------------------------------------------
 
@@ -208,13 +206,17 @@ role_psql() {
 pgpass() {
 	role_psql "$1" keyfob run "--pgpass=$NAME:127.0.0.1:5432:postgres:$1" --
 }
+# verdict MARK REASON: since that line of the log, which is written beside the answer
+verdict() {
+	tail -n +$(($1 + 1)) "$LOG" | grep -qE "event=verdict .*result=refused .*reason=$2( |\$)"
+}
 # refused DESCRIPTION REASON COMMAND...: the server refuses, and the verifier's log tells why
 refused() {
 	local mark
 	mark=$(wc -l <"$LOG")
 	exits "$1" 2 "${@:3}"
 	like "by its PAM service" "$ERR" 'PAM authentication failed for user'
-	like "for the reason $2" "$(tail -n +$((mark + 1)) "$LOG" | grep event=verdict)" "result=refused .*reason=$2( |\$)"
+	check "for the reason $2" until_true 5 verdict "$mark" "$2"
 }
 if [ "$BOOTSTRAPPED" = 9 ]; then
 	skip "a login at PostgreSQL" "apt installed none there: $(tail -n 1 "$DIR/out/debootstrap.log")"
@@ -223,9 +225,9 @@ else
 	AS_POSTGRES=("${INSIDE[@]}" setpriv --reuid=postgres --regid=postgres --init-groups)
 	module=$(inside sh -c 'dpkg -L libpam-keyfob | grep /pam_keyfob.so$')
 	printf '%s required '"$module"' verify\n' auth account >"$ROOT/etc/pam.d/postgresql"
-	exits "keyfob doctor is content" 0 inside keyfob doctor
-	like "of errors it finds none" "$(printf '%s\n' "$OUT" | tail -n 1)" ', 0 errors$'
-	printf '%s\n' "$OUT" | sed 's/^/# doctor: /'
+	exits "keyfob doctor is green" 0 inside keyfob doctor
+	like "0 errors" "$(printf '%s\n' "$OUT" | tail -n 1)" ', 0 errors$'
+	printf '%s\n' "$OUT" | sed -n 's/^  warning /# doctor warns: /p'
 	check "a cluster" make_cluster
 	"${AS_POSTGRES[@]}" "$PG_BIN/postgres" -D /tmp/pg -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp \
 		-c fsync=off >"$DIR/out/postgresql" 2>&1 &
@@ -242,6 +244,11 @@ else
 	stop_unit "$POSTGRESQL"
 	rm -f "$ROOT/etc/pam.d/postgresql"
 fi
+
+check "the PAM profile can be chosen" inside pam-auth-update --enable keyfob
+like "and is in the stack then, behind a keyring of the session's own" "$(inside grep -h keyinit -A1 /etc/pam.d/common-session)" \
+	'^session.*optional.*pam_keyfob.so'
+exits "doctor finds nothing wrong with it" 0 inside keyfob doctor
 
 # --- developed with --------------------------------------------------------------------------------
 
