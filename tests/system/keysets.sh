@@ -246,7 +246,7 @@ is "one that is no JWT" "$(judged opaque)" "found it is no JWT that names iss an
 is "one that nobody is to judge" "$(judged plain)" "null null"
 like "status says yes" "$(keyfob status judged)" '^  would pass found: yes, by iss and aud$'
 like "or no" "$(keyfob status misjudged)" '^  would pass found: NO, aud is for-nobody, found wants for-found$'
-like "and what to do" "$(keyfob status misjudged)" '^  try +keyfob explain misjudged$'
+like "and what to do" "$(keyfob status misjudged)" '^  try +set audience = for-nobody in \[identity-provider found\]'
 unlike "or nothing" "$(keyfob status plain)" 'would pass'
 until_true 28 answered slow 5
 is "a source that is slow is not waited for without end" "$(cat "$DIR/out/later-slow-1.code")" 8

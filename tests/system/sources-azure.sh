@@ -352,7 +352,7 @@ like "secret-wrong: status has Entra's words" "$(keyfob status --json secret-wro
 	'AADSTS7000215.*Trace ID: [0-9a-f-]{36} Correlation ID: [0-9a-f-]{36}.*; the secret is wrong'
 printf 'no-longer-the-secret\n' >"$DIR/etc/header"
 exits "app: a refusal" 5 keyfob refresh app
-like "app: status has the correlation id" "$(COLUMNS=400 keyfob status app)" 'App Service answered 401: .*\(correlation id [0-9a-f-]{36}\)'
+like "app: status has the correlation id" "$(COLUMNS=400 keyfob status app | tr -s '\n ' ' ')" 'App Service answered 401: .*\(correlation id [0-9a-f-]{36}\)'
 printf 'rotated-by-the-platform' >"$DIR/etc/header"
 {
 	cat "$LOG"
