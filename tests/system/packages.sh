@@ -91,7 +91,7 @@ if ! until_true 10 first_process; then
 fi
 first_process
 # inside COMMAND...: as root in there. Its broker's socket has a name of its own, since the kernel's keyrings are the host's.
-INSIDE=(nsenter -t "$FIRST" -m -n -p chroot "$ROOT" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
+INSIDE=(nsenter -t "$FIRST" -m -n -p -r chroot "$ROOT" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 	"KEYFOB_SOCKET=$SOCKET")
 inside() {
 	"${INSIDE[@]}" "$@"
