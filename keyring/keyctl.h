@@ -17,6 +17,12 @@
 #define KEY_RING "keyfob" /* in a user's persistent keyring */
 #define KEY_TOKEN_PREFIX "keyfob:" /* + credential: the token's bytes and nothing else */
 #define KEY_INFO_PREFIX "keyfob-info:" /* + credential: struct key_record as text */
+/*
+ * Of what type a token is: always "user", but of a user's own broker (keyfobd --user) "big_key" where the kernel has it: that one
+ * charges 16 bytes to his quota, however long the token is.
+ */
+#define KEY_TYPE_TOKEN "user"
+#define KEY_TYPE_BIG "big_key"
 #define KEY_NAME_SIZE (sizeof(KEY_INFO_PREFIX) + WIRE_NAME_MAX)
 
 #define KEY_BROKER_SIZE 108 /* sun_path, see unix(7) */

@@ -162,18 +162,29 @@ static bool read_record(const struct lookup *l, const char *credential, struct k
 	return ok;
 }
 
+/* The key of that name, and its type. Only a user's own broker has tokens of another than the one. */
+static key_serial_t find_token(const struct lookup *l, const char *name, const char **type)
+{
+	key_serial_t key = -ENOKEY;
+
+	if (l->own)
+		key = key_search(l->ring, *type = KEY_TYPE_BIG, name);
+	return key > 0 ? key : key_search(l->ring, *type = KEY_TYPE_TOKEN, name);
+}
+
 /* Returns -EAGAIN when the key was replaced under our eyes. */
 static int read_token(const struct lookup *l, const char *credential, struct buffer *token, struct lookup_hit *hit)
 {
 	char name[KEY_NAME_SIZE];
+	const char *type;
 	struct key_record record;
 	key_serial_t key;
 
 	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	key = key_search(l->ring, "user", name);
+	key = find_token(l, name, &type);
 	if (key < 0)
 		return key == -EACCES ? -EAGAIN : -ENOKEY;
-	if (!is_genuine(l, key, "user", name, KEY_TOKEN_PERM) || key_read(key, token) < 0 || !read_record(l, credential, &record))
+	if (!is_genuine(l, key, type, name, KEY_TOKEN_PERM) || key_read(key, token) < 0 || !read_record(l, credential, &record))
 		return -EAGAIN;
 	if (!is_meant(l, &record))
 		return -ENOKEY;

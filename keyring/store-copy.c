@@ -43,10 +43,11 @@ key_serial_t store_find_token(key_serial_t ring, const char *credential)
 	char name[KEY_NAME_SIZE];
 
 	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	return key_search(ring, "user", name);
+	return key_search(ring, KEY_TYPE_TOKEN, name);
 }
 
-int store_put_pair(key_serial_t ring, const char *credential, const struct buffer *token, struct key_record *info, unsigned int timeout)
+int store_put_pair(key_serial_t ring, const char *type, const char *credential, const struct buffer *token, struct key_record *info,
+	unsigned int timeout)
 {
 	char name[KEY_NAME_SIZE];
 	struct buffer text;
@@ -54,7 +55,7 @@ int store_put_pair(key_serial_t ring, const char *credential, const struct buffe
 	int error;
 
 	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	key = store_stage("user", name, token, KEY_TOKEN_PERM, timeout);
+	key = store_stage(type, name, token, KEY_TOKEN_PERM, timeout);
 	if (key < 0)
 		return key;
 	buffer_init(&text, 512);
@@ -79,7 +80,7 @@ int store_revoke_pair(key_serial_t ring, const char *credential)
 	int error;
 
 	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
-	error = store_revoke_named(ring, "user", name);
+	error = store_revoke_named(ring, KEY_TYPE_TOKEN, name);
 	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
 	return error < 0 ? error : store_revoke_named(ring, "user", name);
 }
@@ -111,7 +112,7 @@ int store_put_copy(struct store *s, uid_t uid, const char *credential, const str
 	}
 	snprintf(info.broker, sizeof(info.broker), "%s", s->name + strlen(ANCHOR_PREFIX));
 	memcpy(info.fingerprint, record->fingerprint, sizeof(info.fingerprint));
-	return store_put_pair(ring, credential, token, &info, timeout);
+	return store_put_pair(ring, KEY_TYPE_TOKEN, credential, token, &info, timeout);
 }
 
 bool store_has_copy(struct store *s, uid_t uid, const char *credential, const struct store_record *record)

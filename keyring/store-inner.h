@@ -29,20 +29,22 @@ unsigned int store_clamp_timeout(const struct store_record *record);
 /* Find the anchor, or make it. 0 or a negative errno. */
 int store_open_anchor(struct store *s);
 
-/* The token key of a credential in a ring, and its record beside it. */
+/* The token key of a credential in a ring, of the type that all have but those of an own store, and its record beside it. */
 key_serial_t store_find_token(key_serial_t ring, const char *credential);
 bool store_read_info(key_serial_t ring, const char *credential, struct key_record *info);
 int store_revoke_pair(key_serial_t ring, const char *credential);
 /*
  * The token in the stage, then its info into the ring, then the token into
- * the ring. Fills in the token's serial.
+ * the ring. type is the token's. Fills in the token's serial.
  */
-int store_put_pair(key_serial_t ring, const char *credential, const struct buffer *token, struct key_record *info, unsigned int timeout);
+int store_put_pair(key_serial_t ring, const char *type, const char *credential, const struct buffer *token, struct key_record *info,
+	unsigned int timeout);
 
 /* store-own.c: what the calls of store.h do for a user's own broker, where one key is master and copy at once */
 bool store_own_quota(const struct store *s, struct store_quota *quota);
 int store_own_put(struct store *s, const char *credential, const struct buffer *token, const struct store_record *record);
 int store_own_get(struct store *s, const char *credential, struct buffer *token, struct store_record *record);
+int store_own_revoke(struct store *s, const char *credential);
 bool store_own_has(struct store *s, const char *credential, const struct store_record *record);
 
 #endif

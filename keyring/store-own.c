@@ -6,7 +6,7 @@
  *
  *   his user keyring
  *     keyring keyfob-broker:SOCKET       the anchor, which readers look for by the name of their socket
- *       user keyfob:CREDENTIAL           the token's bytes and nothing else
+ *       big_key keyfob:CREDENTIAL        the token's bytes and nothing else; of type user where the kernel has no big_key
  *       user keyfob-info:CREDENTIAL      struct key_record, short form
  *
  * He may do to them what he likes; every call copes with what he removed.
@@ -22,6 +22,7 @@
 /* Left to his other programs: with a quota used up to the end he could not even log in. */
 #define RESERVE_BYTES 200
 #define RESERVE_KEYS 10
+#define BIG_KEY_BYTES 16 /* security/keys/big_key.c: what is charged for its payload */
 #define BESIDE_TOKEN 120 /* two descriptions but for the credential's name, the record, the links */
 /* Unlinked keys are collected, and give back their quota, a moment later. */
 #define COLLECT_ROUNDS 50
@@ -80,17 +81,60 @@ static bool sweep(key_serial_t ring)
 	return found;
 }
 
-static int put(struct store *s, const char *credential, const struct buffer *token, const struct store_record *record, unsigned int timeout)
+static int revoke_type(struct store *s, const char *type, const char *credential)
 {
+	char name[KEY_NAME_SIZE];
+
+	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
+	return store_revoke_named(s->anchor, type, name);
+}
+
+int store_own_revoke(struct store *s, const char *credential)
+{
+	int error = revoke_type(s, KEY_TYPE_BIG, credential);
+	int other = store_revoke_pair(s->anchor, credential);
+
+	return error < 0 ? error : other;
+}
+
+/* What stands may be of either type: a broker that knew no big_key may have made it. */
+static key_serial_t find_token(struct store *s, const char *credential)
+{
+	char name[KEY_NAME_SIZE];
+	key_serial_t key;
+
+	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
+	key = key_search(s->anchor, KEY_TYPE_BIG, name);
+	return key > 0 ? key : store_find_token(s->anchor, credential);
+}
+
+static int put_as(struct store *s, const char *type, const char *credential, const struct buffer *token, const struct store_record *record,
+	unsigned int timeout)
+{
+	bool big = strcmp(type, KEY_TYPE_BIG) == 0;
 	struct key_record info = {
 		.expires = record->expires, .refresh = record->refresh, .fetched = record->fetched, .kind = record->kind
 	};
+	int error;
 
-	if (!has_room(s, token->length + 2 * strlen(credential) + BESIDE_TOKEN))
+	if (!has_room(s, (big ? BIG_KEY_BYTES : token->length) + 2 * strlen(credential) + BESIDE_TOKEN))
 		return -EDQUOT;
 	memcpy(info.fingerprint, record->fingerprint, sizeof(info.fingerprint));
 	snprintf(info.definition, sizeof(info.definition), "%s", record->definition ? record->definition : "0");
-	return store_put_pair(s->anchor, credential, token, &info, timeout);
+	error = store_put_pair(s->anchor, type, credential, token, &info, timeout);
+	/* A link replaces only what is of the same type. Until this is done no reader takes either for the other: see the record. */
+	return error < 0 ? error : revoke_type(s, big ? KEY_TYPE_TOKEN : KEY_TYPE_BIG, credential);
+}
+
+/* ENODEV: the kernel was built without (CONFIG_BIG_KEYS). */
+static int put(struct store *s, const char *credential, const struct buffer *token, const struct store_record *record, unsigned int timeout)
+{
+	int error = s->no_big_key ? -ENODEV : put_as(s, KEY_TYPE_BIG, credential, token, record, timeout);
+
+	if (error != -ENODEV)
+		return error;
+	s->no_big_key = true;
+	return put_as(s, KEY_TYPE_TOKEN, credential, token, record, timeout);
 }
 
 int store_own_put(struct store *s, const char *credential, const struct buffer *token, const struct store_record *record)
@@ -109,7 +153,7 @@ int store_own_put(struct store *s, const char *credential, const struct buffer *
 	if (error != -EDQUOT)
 		return error;
 	/* No room for the new one beside the old one: then in its place. */
-	old = store_find_token(s->anchor, credential) > 0 && store_revoke_pair(s->anchor, credential) == 0;
+	old = find_token(s, credential) > 0 && store_own_revoke(s, credential) == 0;
 	swept = sweep(s->anchor);
 	for (int i = 0; error == -EDQUOT && (old || swept) && i < COLLECT_ROUNDS; i++) {
 		nanosleep(&moment, NULL);
@@ -121,7 +165,7 @@ int store_own_put(struct store *s, const char *credential, const struct buffer *
 int store_own_get(struct store *s, const char *credential, struct buffer *token, struct store_record *record)
 {
 	struct key_record info;
-	key_serial_t key = store_find_token(s->anchor, credential);
+	key_serial_t key = find_token(s, credential);
 
 	/* A crash between the two leaves a token with the record of another: not to be believed. */
 	if (key < 0 || !store_read_info(s->anchor, credential, &info) || info.serial != key || key_read(key, token) < 0)
@@ -140,7 +184,7 @@ int store_own_get(struct store *s, const char *credential, struct buffer *token,
 bool store_own_has(struct store *s, const char *credential, const struct store_record *record)
 {
 	struct key_record info;
-	key_serial_t key = store_find_token(s->anchor, credential);
+	key_serial_t key = find_token(s, credential);
 
 	/* An anchor that he unlinked may live on for a while, but no reader finds it. */
 	return key > 0 && key_search(KEY_SPEC_USER_KEYRING, "keyring", s->name) == s->anchor &&

@@ -414,7 +414,7 @@ int store_revoke_master(struct store *s, const char *credential)
 	int error;
 
 	if (s->own)
-		return store_revoke_pair(s->anchor, credential);
+		return store_own_revoke(s, credential);
 	snprintf(name, sizeof(name), MASTER_PREFIX "%s", credential);
 	ring = key_search(s->anchor, "keyring", name);
 	if (ring < 0)

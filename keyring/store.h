@@ -30,6 +30,7 @@
 
 struct store {
 	bool own; /* of an ordinary user, for himself: one key is master and copy at once, see store-own.c */
+	bool no_big_key; /* an own store has seen that the kernel has no KEY_TYPE_BIG */
 	key_serial_t anchor;
 	char name[160];
 	int quota_fd; /* /proc/key-users; -1: not known, so not watched */
