@@ -79,6 +79,18 @@ static int add_path(int ruleset, const struct sandbox_path *path, uint64_t handl
 	return rc;
 }
 
+/* From now on by that ruleset, which is closed; or not, where an error came before. */
+static int restrict_self(int ruleset, int rc, char *why, size_t why_size)
+{
+	if (!rc && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+		rc = -errno;
+	if (ruleset >= 0)
+		close(ruleset);
+	if (rc)
+		snprintf(why, why_size, "Landlock: %s", strerror(-rc));
+	return rc;
+}
+
 int sandbox_landlock(const struct sandbox_path *paths, size_t count, char *why, size_t why_size)
 {
 	struct ruleset rules;
@@ -94,32 +106,20 @@ int sandbox_landlock(const struct sandbox_path *paths, size_t count, char *why, 
 		rc = -errno;
 	for (size_t i = 0; !rc && i < count; i++)
 		rc = add_path(fd, &paths[i], rules.fs);
-	if (!rc && syscall(SYS_landlock_restrict_self, fd, 0) < 0)
-		rc = -errno;
-	if (fd >= 0)
-		close(fd);
-	if (rc)
-		snprintf(why, why_size, "Landlock: %s", strerror(-rc));
-	return rc;
+	return restrict_self(fd, rc, why, why_size);
 }
 
 int sandbox_no_connections(char *why, size_t why_size)
 {
 	const struct ruleset rules = { .net = NET_CONNECT_TCP };
-	int fd, rc = 0;
+	int fd;
 
 	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < NET_ABI) {
 		snprintf(why, why_size, "this kernel's Landlock does not know TCP: a connection that is there could become another one");
 		return 0;
 	}
 	fd = (int)syscall(SYS_landlock_create_ruleset, &rules, offsetof(struct ruleset, scope), 0);
-	if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0) < 0)
-		rc = -errno;
-	if (fd >= 0)
-		close(fd);
-	if (rc)
-		snprintf(why, why_size, "Landlock: %s", strerror(-rc));
-	return rc;
+	return restrict_self(fd, fd < 0 ? -errno : 0, why, why_size);
 }
 
 /* --- seccomp --- */
@@ -285,6 +285,23 @@ int sandbox_allow_common(void *filter)
 		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
 	if (!rc)
 		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(openat2), 0);
+	return rc;
+}
+
+int sandbox_filter_daemon(const int *calls, char *why, size_t why_size)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	int rc = filter ? sandbox_allow_common(filter) : -ENOMEM;
+
+	if (!rc)
+		rc = sandbox_allow(filter, calls);
+	if (!rc)
+		rc = sandbox_allow_if(filter, SCMP_SYS(socket), 0, SANDBOX_WHOLE, AF_UNIX);
+	if (!rc)
+		rc = seccomp_load(filter);
+	seccomp_release(filter);
+	if (rc)
+		snprintf(why, why_size, "seccomp: %s", strerror(-rc));
 	return rc;
 }
 

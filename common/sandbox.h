@@ -47,6 +47,12 @@ int sandbox_allow(void *filter, const int *calls);
 /* Let one call through if its argument, masked, has this value. */
 int sandbox_allow_if(void *filter, int call, unsigned int argument, uint64_t mask, uint64_t value);
 
+/*
+ * The filter of a daemon that talks by AF_UNIX: what any process needs, these
+ * calls, and no new socket of another family. Returns 0 or a negative errno.
+ */
+int sandbox_filter_daemon(const int *calls, char *why, size_t why_size);
+
 /* An argument, masked, has this value: a struct scmp_arg_cmp. */
 #define SANDBOX_IS(argument, mask, value) ((struct scmp_arg_cmp){ (argument), SCMP_CMP_MASKED_EQ, (mask), (value) })
 #define SANDBOX_WHOLE 0xffffffffu /* an int: the kernel ignores what stands above it in the register */

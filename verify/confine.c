@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "verify/confine.h"
 
-#include <errno.h>
 #include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include "common/sandbox.h"
@@ -26,23 +24,6 @@ static const int verifier_calls[] = { SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_
 	SCMP_SYS(shutdown), SCMP_SYS(setitimer), SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(rename), SCMP_SYS(renameat),
 	SCMP_SYS(renameat2), SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(ftruncate),
 	SCMP_SYS(flock), SANDBOX_END };
-
-static int filter_verifier(char *why, size_t why_size)
-{
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-	int rc = filter ? sandbox_allow_common(filter) : -ENOMEM;
-
-	if (!rc)
-		rc = sandbox_allow(filter, verifier_calls);
-	if (!rc)
-		rc = sandbox_allow_if(filter, SCMP_SYS(socket), 0, SANDBOX_WHOLE, AF_UNIX);
-	if (!rc)
-		rc = seccomp_load(filter);
-	seccomp_release(filter);
-	if (rc)
-		snprintf(why, why_size, "seccomp: %s", strerror(-rc));
-	return rc;
-}
 
 static void add_path(struct sandbox_path *paths, size_t *count, const char *path, enum sandbox_access access)
 {
@@ -71,5 +52,5 @@ int confine_verifier(const struct confine_files *files, char *why, size_t why_si
 		return rc;
 	}
 	rc = sandbox_landlock(paths, count, why, why_size);
-	return rc ? rc : filter_verifier(why, why_size);
+	return rc ? rc : sandbox_filter_daemon(verifier_calls, why, why_size);
 }
