@@ -41,36 +41,13 @@
 #include <cmocka.h>
 
 #include "broker/confine.h"
+#include "tests/unit/confined.h"
 
 #define OTHER_USER 64901
 
 static char config[] = "/tmp/keyfob-test-confine-XXXXXX";
-static char inside[100], outside[100], why[256];
+static char inside[100], outside[100];
 static bool is_root;
-
-#define need(expression) \
-	do { \
-		errno = 0; \
-		if (!(expression)) { \
-			dprintf(2, "%s:%d: %s: errno %s\n", __FILE__, __LINE__, #expression, strerrorname_np(errno)); \
-			return 1; \
-		} \
-	} while (0)
-
-/* The call fails, and because it is not allowed. */
-#define refused(call) need((long)(call) < 0 && (errno == EPERM || errno == EACCES))
-
-static int in_child(int (*test)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(test());
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return status;
-}
 
 enum { EFFECTIVE, PERMITTED, INHERITABLE };
 

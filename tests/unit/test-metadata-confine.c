@@ -26,7 +26,6 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -34,35 +33,11 @@
 #include "common/sandbox.h"
 #include "metadata/confine.h"
 #include "metadata/peer.h"
+#include "tests/unit/confined.h"
 
 #define SOMEBODY 64902
 
-static char why[256];
 static long landlock; /* the version that this kernel has */
-
-#define need(expression) \
-	do { \
-		errno = 0; \
-		if (!(expression)) { \
-			dprintf(2, "%s:%d: %s: errno %s, why \"%s\"\n", __FILE__, __LINE__, #expression, strerrorname_np(errno), why); \
-			return 1; \
-		} \
-	} while (0)
-
-/* The call fails, and because it is not allowed. */
-#define refused(call) need((long)(call) < 0 && (errno == EPERM || errno == EACCES))
-
-static int in_child(int (*test)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(test());
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return status;
-}
 
 static bool confine(void)
 {

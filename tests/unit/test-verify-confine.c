@@ -32,43 +32,19 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/sandbox.h"
 #include "verify/confine.h"
+#include "tests/unit/confined.h"
 
 #define SOMEBODY 64902
 
 static char root[] = "/tmp/keyfob-test-verify-XXXXXX";
-static char config[100], state[100], others[100], elsewhere[100], door[100], why[256];
+static char config[100], state[100], others[100], elsewhere[100], door[100];
 static bool has_landlock; /* asked ahead: once confined, one cannot */
-
-#define need(expression) \
-	do { \
-		errno = 0; \
-		if (!(expression)) { \
-			dprintf(2, "%s:%d: %s: errno %s\n", __FILE__, __LINE__, #expression, strerrorname_np(errno)); \
-			return 1; \
-		} \
-	} while (0)
-
-/* The call fails, and because it is not allowed. */
-#define refused(call) need((long)(call) < 0 && (errno == EPERM || errno == EACCES))
-
-static int in_child(int (*test)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(test());
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return -1;
-	return status;
-}
 
 static const char *in(const char *directory)
 {
