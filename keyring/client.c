@@ -97,6 +97,7 @@ static int connect_server(const struct client_server *server, int type, int time
 		connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		snprintf(message, size, "cannot reach %s at %s: %s", server->name, path, strerror(errno));
 	} else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 || !is_brokers(peer.uid)) {
+		errno = EPERM;
 		snprintf(message, size, "%s belongs to a stranger (uid %u), not to %s", path, peer.uid, server->name);
 	} else {
 		return fd;
@@ -220,12 +221,18 @@ static int read_to_end(int fd, int64_t deadline, struct buffer *token)
 	return token->failed || token->length > WIRE_TOKEN_MAX || memchr(token->data, 0, token->length) ? -EBADMSG : 0;
 }
 
-/* As the host has it, or where a container has the one directory. */
+/*
+ * As the host has it, or where a container has the one directory. Where the
+ * broker's socket is, silence on it is the answer: who may have a credential
+ * there need not be whom its own socket is for.
+ */
 static bool find_own(const char *credential, char *path, size_t size)
 {
 	const char *broker = client_socket(), *slash = strrchr(broker, '/');
 	int before = slash ? (int)(slash - broker) : 1;
 
+	if (faccessat(AT_FDCWD, broker, F_OK, AT_EACCESS) == 0)
+		return false;
 	broker = slash ? broker : ".";
 	if (snprintf(path, size, "%.*s/credential/%s.sock", before, broker, credential) < (int)size &&
 		faccessat(AT_FDCWD, path, F_OK, AT_EACCESS) == 0)

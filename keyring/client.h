@@ -43,8 +43,8 @@ int client_ask(const struct client_server *server, uint8_t opcode, const struct 
 
 /*
  * Read a token from the credential's own socket, credential/NAME.sock or
- * container/NAME/NAME.sock beside the broker's: what a container has in the
- * broker's stead. It is put into token, which the caller frees.
+ * container/NAME/NAME.sock beside where the broker's would be: what a container
+ * has in its stead. It is put into token, which the caller frees.
  * Returns 0, or a negative enum keyfob_error: KEYFOB_EBROKER, with message as it
  * was, where there is no such socket.
  */

@@ -168,6 +168,26 @@ static void one_that_nobody_listens_on_is_named(void **state)
 	check(KEYFOB_EBROKER, "cannot reach its own socket at /tmp/keyfob-test-own-");
 }
 
+/* A host whose broker is down: the credential's own socket, left behind too, may be for others. */
+static void where_the_brokers_socket_is_it_counts(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	strcpy(address.sun_path, broker);
+	assert_return_code(bind(fd, (struct sockaddr *)&address, sizeof(address)), errno);
+	close(fd);
+	close(listen_at());
+	assert_return_code(chmod(path, 0), errno);
+	if (geteuid() == 0)
+		assert_return_code(seteuid(OTHER_USER), errno);
+	check(KEYFOB_EBROKER, "cannot reach the broker at /tmp/keyfob-test-own-");
+	if (getuid() == 0)
+		assert_return_code(seteuid(0), errno);
+	unlink(broker);
+}
+
 /* The socket's owner, group and mode decide, and a stranger's is not believed. */
 static void others(void **state)
 {
@@ -201,6 +221,7 @@ int main(void)
 		with_directory(what_is_no_token_is_refused),
 		with_directory(without_any_socket_the_broker_is_named),
 		with_directory(one_that_nobody_listens_on_is_named),
+		with_directory(where_the_brokers_socket_is_it_counts),
 		with_directory(others),
 	};
 
