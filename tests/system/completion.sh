@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion in bash, by bash itself: what the function of packaging/completions makes of a line that is half written.
 . "$(dirname "$0")/lib.sh"
+new_user
 start_emulator
 configure <<END
 [credential atlas]
 resource = api://orders
 provider = azure endpoint=$CLOUD
+allow = user:$USER_NAME
 refresh = on-demand
 [credential atoll]
 resource = api://others
