@@ -8,7 +8,7 @@ static bool has_access(const struct federation *f, const char *name)
 {
 	const struct federation_user *u = federation_user(f, name);
 
-	return u && federation_connected(f, u->identity_provider, u->service);
+	return u && federation_takes(f, u);
 }
 
 static bool loses(const struct federation_user *u, const struct federation *before, const struct federation *after)

@@ -14,11 +14,6 @@ static const char *name_of(const struct federation *f, size_t i)
 	return f->users[i].name;
 }
 
-static bool is_connected(const struct federation *f, const struct federation_user *u)
-{
-	return federation_connected(f, u->identity_provider, u->service);
-}
-
 static void put_line(const struct federation *f, size_t i, struct buffer *b)
 {
 	const struct federation_user *u = &f->users[i];
@@ -27,7 +22,7 @@ static void put_line(const struct federation *f, size_t i, struct buffer *b)
 	cli_put_escaped(b, u->login);
 	buffer_printf(b, ", %s ", u->user_id ? "user" : "group");
 	cli_put_escaped(b, u->user_id ? u->user_id : u->group_id);
-	buffer_printf(b, " of %s%s\n", u->identity_provider, is_connected(f, u) ? "" : " (not connected)");
+	buffer_printf(b, " of %s%s\n", u->identity_provider, federation_takes(f, u) ? "" : " (not connected)");
 }
 
 static void put_page(const struct federation *f, size_t i, struct buffer *b)
@@ -44,7 +39,7 @@ static void put_page(const struct federation *f, size_t i, struct buffer *b)
 	admin_put_pair(b, "group_id", u->group_id);
 	admin_put_pair(b, "login", u->login);
 	admin_put_pair(b, "account", u->account);
-	if (!is_connected(f, u))
+	if (!federation_takes(f, u))
 		buffer_printf(b, "  cannot log in: %s is not connected to %s (keyfob idp connect %s ORG)\n", u->identity_provider,
 			u->service, u->identity_provider);
 }
@@ -62,7 +57,7 @@ static void put_json(const struct federation *f, size_t i, struct buffer *b)
 	cli_json_optional(b, "group_id", u->group_id);
 	cli_json_text(b, "login", u->login);
 	cli_json_text(b, "account", u->account);
-	cli_json_flag(b, "connected", is_connected(f, u));
+	cli_json_flag(b, "connected", federation_takes(f, u));
 	admin_json_place(b, u->file, u->line);
 	cli_json_close(b, '}');
 }
@@ -95,7 +90,7 @@ static int refuse_unconnected(const struct admin *a, const struct admin_change *
 	const char *organization = NULL;
 
 	(void)a;
-	if (is_connected(&c->then, u))
+	if (federation_takes(&c->then, u))
 		return 0;
 	for (size_t i = 0; i < c->then.organization_count && !organization; i++)
 		if (federation_list_holds(&c->then.organizations[i].services, u->service))

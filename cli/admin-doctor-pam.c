@@ -226,7 +226,7 @@ static void check_silent(struct doctor *d, const char *service, bool there)
 }
 
 /* Is a service with database users asked about under another name, service=NAME on another service's line? */
-static bool is_alias(const char *service)
+static bool is_alias(const char *service, struct pam_stack *s)
 {
 	DIR *dir = opendir(PAM_DIR);
 	char option[WIRE_LOGIN_MAX + 16];
@@ -234,13 +234,9 @@ static bool is_alias(const char *service)
 	struct dirent *e;
 
 	snprintf(option, sizeof(option), "service=%.*s", WIRE_LOGIN_MAX, service);
-	while (dir && !found && (e = readdir(dir))) {
-		struct buffer b;
-
-		buffer_init(&b, 1u << 20);
-		found = doctor_slurp(dirfd(dir), e->d_name, 0, 65536, &b) && buffer_cstring(&b) && strstr((const char *)b.data, option);
-		buffer_free(&b);
-	}
+	while (dir && !found && (e = readdir(dir)))
+		if (e->d_name[0] != '.' && pam_stack_read(PAM_DIR, e->d_name, s))
+			found = find(s, "auth", option) != NULL;
 	if (dir)
 		closedir(dir);
 	return found;
@@ -252,14 +248,12 @@ static void check_configured(struct doctor *d, struct pam_stack *s)
 
 	for (size_t i = 0; i < f->user_count; i++) {
 		const char *service = f->users[i].service;
-		bool seen = !federation_connected(f, f->users[i].identity_provider, service), there;
+		bool there;
 
-		for (size_t j = 0; j < i && !seen; j++)
-			seen = strcmp(f->users[j].service, service) == 0;
-		if (seen)
+		if (!doctor_is_first(f, i))
 			continue;
 		there = pam_stack_read(PAM_DIR, service, s);
-		if ((!there || !find(s, "auth", "verify")) && !is_alias(service))
+		if ((!there || !find(s, "auth", "verify")) && !is_alias(service, s))
 			check_silent(d, service, there);
 	}
 }

@@ -14,9 +14,12 @@
 #define PACKAGES_MAX (64u << 20) /* bytes of dpkg's list */
 #define TYPICAL 1100 /* bytes: an RS256 token of Azure or Google is seldom shorter */
 
-static bool takes_logins(const struct federation *f, size_t user)
+bool doctor_is_first(const struct federation *f, size_t user)
 {
-	return federation_connected(f, f->users[user].identity_provider, f->users[user].service);
+	for (size_t i = 0; i < user; i++)
+		if (federation_takes(f, &f->users[i]) && strcmp(f->users[i].service, f->users[user].service) == 0)
+			return false;
+	return federation_takes(f, &f->users[user]);
 }
 
 /* --- one audience, two services ------------------------------------------------------ */
@@ -49,7 +52,7 @@ static void check_audience(struct doctor *d, const struct federation_provider *p
 	for (size_t i = 0; i < f->user_count; i++) {
 		const struct federation_user *u = &f->users[i];
 
-		if (!takes_logins(f, i) || !same_tokens(federation_provider(f, u->identity_provider), p) || !buffer_cstring(&list) ||
+		if (!federation_takes(f, u) || !same_tokens(federation_provider(f, u->identity_provider), p) || !buffer_cstring(&list) ||
 			names((const char *)list.data, u->service))
 			continue;
 		buffer_printf(&list, "%s%s", services++ ? ", " : "", u->service);
@@ -238,14 +241,9 @@ void doctor_services(struct doctor *d)
 		check_audience(d, &f->providers[i]);
 		check_provider(d, (const char *)keys.data, &f->providers[i]);
 	}
-	for (size_t i = 0; i < f->user_count; i++) {
-		bool seen = !takes_logins(f, i);
-
-		for (size_t j = 0; j < i && !seen; j++)
-			seen = takes_logins(f, j) && strcmp(f->users[j].service, f->users[i].service) == 0;
-		if (!seen)
+	for (size_t i = 0; i < f->user_count; i++)
+		if (doctor_is_first(f, i))
 			check_service(d, (const char *)keys.data, (const char *)packages.data, f->users[i].service);
-	}
 out:
 	buffer_free(&keys);
 	buffer_free(&packages);

@@ -52,7 +52,7 @@ int admin_doctor(const struct cli *cli)
 	if (cli_value(cli, "json"))
 		doctor_put_json(&d, &b);
 	else
-		doctor_put(&d, isatty(STDOUT_FILENO) && !getenv("NO_COLOR"), &b);
+		doctor_put(&d, cli_wants_colour(), &b);
 	code = d.failed ? cli_fail(KEYFOB_ENOMEM, NULL, "out of memory") : cli_output(&b);
 	if (!code && doctor_count(&d, DOCTOR_ERROR))
 		code = 1;

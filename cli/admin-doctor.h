@@ -81,6 +81,9 @@ void doctor_services(struct doctor *d);
 void doctor_pam(struct doctor *d);
 void doctor_drivers(struct doctor *d);
 
+/* admin-doctor-services.c: is this the first database user of a service who may log in there? */
+bool doctor_is_first(const struct federation *f, size_t user);
+
 /* admin-doctor-policy.c: what a credential's section says. */
 /* The first value of a key, or NULL. */
 const char *doctor_value(const struct config_section *s, const char *key);

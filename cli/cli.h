@@ -88,6 +88,8 @@ const char *cli_nearest(const char *word, const char *const *list);
 /* output.c */
 /* Write b to stdout. Returns 0, or 1 with a line on stderr. */
 int cli_output(const struct buffer *b);
+/* Are colours for standard output: a terminal that is not told otherwise? */
+bool cli_wants_colour(void);
 /* One line "keyfob: subject: text" on stderr, escaped. Returns the exit code of a negative keyfob_error. */
 int cli_fail(int error, const char *subject, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same for a request that failed, with a hint of what to do. message may be "". */

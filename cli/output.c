@@ -213,3 +213,11 @@ int cli_read_token(struct buffer *token)
 		token->length--;
 	return 0;
 }
+
+/* https://no-color.org: set, and not empty. */
+bool cli_wants_colour(void)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	return isatty(STDOUT_FILENO) && (!no || !*no) && (!term || strcmp(term, "dumb") != 0);
+}

@@ -65,14 +65,6 @@ static void put_list_json(struct buffer *b, const struct cli_list *list)
 	buffer_put(b, "\n", 1);
 }
 
-/* https://no-color.org: set, and not empty. */
-static bool wants_colour(void)
-{
-	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-
-	return isatty(STDOUT_FILENO) && (!no || !*no) && (!term || strcmp(term, "dumb") != 0);
-}
-
 void status_screen_init(struct cli_screen *s, struct buffer *out)
 {
 	const char *columns = getenv("COLUMNS");
@@ -82,7 +74,7 @@ void status_screen_init(struct cli_screen *s, struct buffer *out)
 	setlocale(LC_ALL, "");
 	s->out = out;
 	s->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-	s->colour = wants_colour();
+	s->colour = cli_wants_colour();
 	s->now = time(NULL);
 	s->width = columns ? atoi(columns) : 0;
 	if (s->width <= 0 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0)

@@ -194,6 +194,11 @@ bool federation_connected(const struct federation *f, const char *provider, cons
 	return f->organization_count == 0 && federation_provider(f, provider);
 }
 
+bool federation_takes(const struct federation *f, const struct federation_user *user)
+{
+	return federation_connected(f, user->identity_provider, user->service);
+}
+
 bool federation_may_ask(const struct federation *f, const char *service, uid_t uid)
 {
 	const struct federation_service *s = federation_service(f, service);

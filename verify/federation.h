@@ -107,6 +107,8 @@ const struct federation_user *federation_user(const struct federation *f, const 
 const struct federation_user *const *federation_logins(const struct federation *f, const char *service, const char *login, size_t *count);
 /* Does an organization hold both? Without any organization all are connected. */
 bool federation_connected(const struct federation *f, const char *provider, const char *service);
+/* May this database user log in: is its identity provider connected to its service? */
+bool federation_takes(const struct federation *f, const struct federation_user *user);
 /* May a process of this uid ask for the service? Root may. Needs federation_resolve(). */
 bool federation_may_ask(const struct federation *f, const char *service, uid_t uid);
 /* No control characters, neither ASCII's nor U+0080 to U+009F. */

@@ -462,6 +462,29 @@ if [ -n "$MOUNTS" ] && [ -d /etc/pam.d ]; then
 	finds "a stack that others may write" PAM error dr-writable 'others than root may write it' 'chmod go-w /etc/pam.d/dr-writable'
 	finds "a service that does not verify" PAM error saslauthd 'does not verify there' 'two lines'
 	finds_no "a service under another name does" PAM error dr-one ''
+	# Its name begins like that one's, and the first of its users is nobody's to take.
+	cp "$CONFIG" "$DIR/out/conf"
+	cat >>"$CONFIG" <<END
+[identity-provider dr-far]
+issuer = https://far.example
+authorization_type = user
+audience = api://far
+jwks_file = $DIR/etc/none.jwks
+[organization dr-org]
+services = dr-on
+identity_providers = dr-idp
+[database-user dr-a]
+service = dr-on
+identity_provider = dr-far
+user_id = x
+[database-user dr-b]
+service = dr-on
+identity_provider = dr-idp
+user_id = x
+END
+	examine
+	finds "a service that only its beginning shares" PAM error dr-on '/etc/pam.d/dr-on: there is none' 'auth required pam_keyfob.so verify'
+	cp "$DIR/out/conf" "$CONFIG"
 else
 	skip "PAM stacks" "no mount namespaces, or no /etc/pam.d"
 fi
