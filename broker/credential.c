@@ -188,8 +188,10 @@ static const char *whose(const struct credential *c, const struct conn *conn)
 {
 	static char text[WIRE_NAME_MAX + 3];
 
+	if (!conn->question)
+		return "";
 	snprintf(text, sizeof(text), "%s: ", c->name);
-	return conn->question ? text : "";
+	return text;
 }
 
 static void reply_failure(struct credential *c, struct conn *conn)

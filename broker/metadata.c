@@ -107,23 +107,12 @@ static bool runs_as(const struct policy_credential *p, uid_t uid)
 	return false;
 }
 
-/*
- * May the user have it? Over TCP a fetch of his looks like himself, and a
- * provider may have taken it over: so who runs fetches has only what they fetch.
- */
-static bool may_have(const struct conn *conn, const struct credential *c)
-{
-	const struct broker *b = conn->broker;
-	bool is_runner = false;
-
-	if (!request_may_have(conn, c))
-		return false;
-	for (size_t i = 0; i < b->count && !is_runner; i++)
-		is_runner = runs_as(b->credentials[i]->policy, conn->peer.uid);
-	return !is_runner || runs_as(c->policy, conn->peer.uid);
-}
-
 struct choice {
+	/*
+	 * Some credential is fetched as this user. Over TCP a fetch of his looks like
+	 * himself, and a provider may have taken it over: so he has only what they fetch.
+	 */
+	bool is_runner;
 	enum identity best;
 	struct credential *chosen; /* one that he may have */
 	const struct credential *denied; /* one that he may not */
@@ -135,14 +124,14 @@ struct choice {
 static void consider(struct choice *choice, const struct conn *conn, struct credential *c)
 {
 	enum identity identity = identity_of(c->policy, conn->question->client_id);
-	bool may = may_have(conn, c);
+	bool may = request_may_have(conn, c) && (!choice->is_runner || runs_as(c->policy, conn->peer.uid));
 	size_t used;
 
 	if (identity == IDENTITY_OTHER && may)
 		choice->other = c;
 	/* Who names an identity gets none but that as long as there is one, his or not. */
 	if (identity > choice->best) {
-		*choice = (struct choice){ .best = identity, .other = choice->other };
+		*choice = (struct choice){ .is_runner = choice->is_runner, .best = identity, .other = choice->other };
 	}
 	if (identity == IDENTITY_OTHER || identity < choice->best)
 		return;
@@ -184,6 +173,8 @@ static void decide(struct conn *conn)
 	struct choice choice = { .best = IDENTITY_OTHER };
 	const struct broker *b = conn->broker;
 
+	for (size_t i = 0; i < b->count && !choice.is_runner; i++)
+		choice.is_runner = runs_as(b->credentials[i]->policy, conn->peer.uid);
 	for (size_t i = 0; i < b->count; i++)
 		if (is_asked_for(conn->question, b->credentials[i]->policy))
 			consider(&choice, conn, b->credentials[i]);
@@ -258,25 +249,16 @@ static bool take_groups(struct lookup *l)
 	return l->groups && reader_done(&r);
 }
 
-static bool set_groups(struct conn *conn, const gid_t *groups, size_t count)
-{
-	free(conn->groups);
-	conn->group_count = 0;
-	conn->groups = calloc(count + 1, sizeof(*groups));
-	if (!conn->groups)
-		return false;
-	if (count)
-		memcpy(conn->groups, groups, count * sizeof(*groups));
-	conn->group_count = count;
-	return true;
-}
-
 static void decide_with(struct conn *conn, const struct lookup *l)
 {
-	if (set_groups(conn, l->groups, l->count))
-		decide(conn);
-	else
+	conn->groups = calloc(l->count + 1, sizeof(*l->groups));
+	if (!conn->groups) {
 		conn_reply_error(conn, KEYFOB_EAGAIN, 1, "out of memory");
+		return;
+	}
+	memcpy(conn->groups, l->groups, l->count * sizeof(*l->groups));
+	conn->group_count = l->count;
+	decide(conn);
 }
 
 static void on_answer(evutil_socket_t fd, short what, void *arg)
@@ -425,10 +407,9 @@ void metadata_ask(struct conn *conn, struct reader *r)
 	conn->deadline = now_ms() + WAIT_MS;
 	/* From here on it is his, and nothing that the asker is or has counts for it. */
 	conn->peer = (struct ucred){ .pid = 0, .uid = uid, .gid = (gid_t)-1 };
-	if (!set_groups(conn, NULL, 0)) {
-		conn_reply_error(conn, KEYFOB_EAGAIN, 1, "out of memory");
-		return;
-	}
+	free(conn->groups);
+	conn->groups = NULL;
+	conn->group_count = 0;
 	if (uid == 0 || uid == (uid_t)-1 || uid == b->fetch_uid) {
 		if (request_may_log_denial(conn))
 			log_warning("uid=%u event=denied via=metadata reason=\"%s\"", uid,

@@ -49,11 +49,12 @@ static bool is_quiet(const struct client *client, int64_t now)
 
 void repeat_handed(const struct conn *conn, const struct credential *c)
 {
-	struct client *client = find(conn, c->name);
+	struct client *client;
 	int64_t now = now_ms();
 
 	if (conn->peer.pid <= 0)
 		return;
+	client = find(conn, c->name);
 	if (!client) {
 		client = &clients[0];
 		for (size_t i = 1; i < CLIENTS; i++)

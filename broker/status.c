@@ -21,58 +21,68 @@ void status_begin(struct broker *b)
 	b->began = boot_ms();
 }
 
+static void put_reader(struct buffer *list, uint32_t *count, const char *name, uint8_t state)
+{
+	if (*count == READERS_TOLD)
+		return;
+	buffer_put_text(list, name);
+	buffer_put_u8(list, state);
+	++*count;
+}
+
+static void put_user(struct buffer *list, uint32_t *count, const struct credential *c, const struct reader_state *reader)
+{
+	const struct user *user = user_of(c->broker, reader->uid);
+	char name[80];
+
+	snprintf(name, sizeof(name), "%u", reader->uid);
+	if (user && *user->name)
+		snprintf(name, sizeof(name), "%s", user->name);
+	for (size_t i = 0; i < c->policy->rule_count; i++)
+		if (!c->policy->rules[i].is_group && c->policy->rules[i].id == reader->uid)
+			snprintf(name, sizeof(name), "%.60s", c->policy->rules[i].name);
+	put_reader(list, count, reader->uid == 0 ? "root" : name,
+		(uint8_t)(policy_has_file(c->policy) && user && user->files_failures ? WIRE_READER_NO_FILE : reader->state));
+}
+
+/* Users, groups, and the ways by which nobody is known by name. */
+static void put_all(struct buffer *list, uint32_t *count, const struct credential *c)
+{
+	const struct policy_credential *p = c->policy;
+	char text[WIRE_TEXT_MAX];
+
+	for (size_t i = 0; i < c->reader_count && *count < READERS_TOLD; i++)
+		put_user(list, count, c, &c->readers[i]);
+	for (size_t i = 0; i < p->rule_count; i++) {
+		if (!p->rules[i].is_group)
+			continue;
+		snprintf(text, sizeof(text), "@%.60s", p->rules[i].name);
+		put_reader(list, count, text, WIRE_READER_NONE);
+	}
+	if (p->socket.user) {
+		snprintf(text, sizeof(text), "%.900s/credential/%s.sock", c->broker->run_dir, c->name);
+		put_reader(list, count, text, c->socket_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE);
+	}
+	if (p->has_raw_file) {
+		snprintf(text, sizeof(text), "%.900s/token/*/%s", c->broker->run_dir, c->name);
+		put_reader(list, count, text, WIRE_READER_NONE);
+	}
+	if (p->pgpass_count) {
+		snprintf(text, sizeof(text), "%.900s/token/*/" POLICY_PGPASS, c->broker->run_dir);
+		put_reader(list, count, text, WIRE_READER_NONE);
+	}
+	if (p->metadata)
+		put_reader(list, count, "metadata", c->metadata_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE);
+}
+
 static void put_readers(struct buffer *b, const struct credential *c, bool all)
 {
-	char name[80], path[WIRE_TEXT_MAX];
 	uint32_t count = 0;
 	struct buffer list;
 
 	buffer_init(&list, ENTRY_ROOM);
-	for (size_t i = 0; all && i < c->reader_count && count < READERS_TOLD; i++, count++) {
-		const struct reader_state *reader = &c->readers[i];
-		const struct user *user = user_of(c->broker, reader->uid);
-
-		snprintf(name, sizeof(name), "%u", reader->uid);
-		if (user && *user->name)
-			snprintf(name, sizeof(name), "%s", user->name);
-		for (size_t j = 0; j < c->policy->rule_count; j++)
-			if (!c->policy->rules[j].is_group && c->policy->rules[j].id == reader->uid)
-				snprintf(name, sizeof(name), "%.60s", c->policy->rules[j].name);
-		buffer_put_text(&list, reader->uid == 0 ? "root" : name);
-		buffer_put_u8(
-			&list, (uint8_t)(policy_has_file(c->policy) && user && user->files_failures ? WIRE_READER_NO_FILE : reader->state));
-	}
-	for (size_t i = 0; all && i < c->policy->rule_count && count < READERS_TOLD; i++) {
-		if (!c->policy->rules[i].is_group)
-			continue;
-		snprintf(name, sizeof(name), "@%.60s", c->policy->rules[i].name);
-		buffer_put_text(&list, name);
-		buffer_put_u8(&list, WIRE_READER_NONE);
-		count++;
-	}
-	if (all && c->policy->socket.user && count < READERS_TOLD) {
-		snprintf(path, sizeof(path), "%.900s/credential/%s.sock", c->broker->run_dir, c->name);
-		buffer_put_text(&list, path);
-		buffer_put_u8(&list, c->socket_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE);
-		count++;
-	}
-	if (all && c->policy->has_raw_file && count < READERS_TOLD) {
-		snprintf(path, sizeof(path), "%.900s/token/*/%s", c->broker->run_dir, c->name);
-		buffer_put_text(&list, path);
-		buffer_put_u8(&list, WIRE_READER_NONE);
-		count++;
-	}
-	if (all && c->policy->pgpass_count && count < READERS_TOLD) {
-		snprintf(path, sizeof(path), "%.900s/token/*/" POLICY_PGPASS, c->broker->run_dir);
-		buffer_put_text(&list, path);
-		buffer_put_u8(&list, WIRE_READER_NONE);
-		count++;
-	}
-	if (all && c->policy->metadata && count < READERS_TOLD) {
-		buffer_put_text(&list, "metadata");
-		buffer_put_u8(&list, c->metadata_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE);
-		count++;
-	}
+	if (all)
+		put_all(&list, &count, c);
 	buffer_put_u32(b, list.failed ? 0 : count);
 	if (!list.failed)
 		buffer_put(b, list.data, list.length);

@@ -8,7 +8,7 @@
 
 #include "keyring/client.h"
 
-#define CREDENTIALS_MAX 100000
+#define CREDENTIALS_MAX 65536
 #define READERS_MAX 16384 /* a frame holds fewer */
 #define TIME_MAX 253402300799 /* the end of the year 9999 */
 
@@ -76,12 +76,10 @@ static bool add_page(struct cli_list *list, struct reader *r)
 	while (r->left) {
 		if (list->count == list->room) {
 			size_t room = list->room ? 2 * list->room : 16;
-			struct cli_credential *item = reallocarray(list->item, room, sizeof(*item));
+			struct cli_credential *item = room > CREDENTIALS_MAX ? NULL : reallocarray(list->item, room, sizeof(*item));
 
-			if (!item || room > CREDENTIALS_MAX) {
-				list->item = item ? item : list->item;
+			if (!item)
 				return false;
-			}
 			list->item = item;
 			list->room = room;
 		}

@@ -86,30 +86,20 @@ static int read_place(const struct cli *cli, struct place *p)
 /* Whether there is such a credential, and where its tokens come from. Returns 0 or an exit code. */
 static int read_credential(struct place *p)
 {
-	struct buffer fields, reply;
-	struct reader r;
-	int code;
+	char message[WIRE_TEXT_MAX] = "";
+	struct cli_list list = { 0 };
+	int error, code;
 
-	buffer_init(&fields, WIRE_MAX);
-	buffer_init(&reply, WIRE_MAX);
-	buffer_put_text(&fields, p->name);
-	buffer_put_text(&fields, "");
-	code = cli_call(WIRE_STATUS, p->name, &fields, CLI_BRIEF_MS, &reply, &r);
-	if (code == 0) {
-		char name[WIRE_NAME_MAX + 1];
-
-		reader_u8(&r);
-		free(reader_dup(&r, WIRE_MAX));
-		reader_u64(&r);
-		reader_text(&r, name, sizeof(name));
-		free(reader_dup(&r, WIRE_MAX));
-		p->provider = reader_dup(&r, WIRE_MAX);
-		p->resource = reader_dup(&r, WIRE_MAX);
-		if (r.failed)
-			code = cli_malformed(p->name);
+	cli_progress_begin(p->name, "waiting for the broker");
+	error = cli_list_load(&list, p->name, message);
+	cli_progress_end();
+	code = error ? cli_fail_request(error, p->name, message) : list.count ? 0 : cli_malformed(p->name);
+	if (!code) {
+		p->provider = list.item[0].provider;
+		p->resource = list.item[0].resource;
+		list.item[0].provider = list.item[0].resource = NULL;
 	}
-	buffer_free(&fields);
-	buffer_free(&reply);
+	cli_list_free(&list);
 	return code;
 }
 

@@ -40,6 +40,9 @@ int store_revoke_pair(key_serial_t ring, const char *credential);
 int store_put_pair(key_serial_t ring, const char *type, const char *credential, const struct buffer *token, struct key_record *info,
 	unsigned int timeout);
 
+/* One line of /proc/key-users. false: it is not this owner's. */
+bool store_read_quota(const char *line, uid_t owner, struct store_quota *quota);
+
 /* store-own.c: what the calls of store.h do for a user's own broker, where one key is master and copy at once */
 bool store_own_quota(const struct store *s, struct store_quota *quota);
 int store_own_put(struct store *s, const char *credential, const struct buffer *token, const struct store_record *record);

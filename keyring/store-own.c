@@ -28,21 +28,18 @@
 #define COLLECT_ROUNDS 50
 #define COLLECT_MS 10
 
-/* "  1088:     3 3/3 3/200 96/20000": a line for each user that has keys. */
+/* There is a line for each user that has keys. */
 bool store_own_quota(const struct store *s, struct store_quota *quota)
 {
 	int fd = s->quota_fd < 0 ? -1 : dup(s->quota_fd);
 	FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
-	unsigned int uid;
 	char line[256];
 	bool found = false;
 
 	if (f) {
 		rewind(f);
 		while (!found && fgets(line, sizeof(line), f))
-			found = sscanf(line, " %u: %*u %*u/%*u %lu/%lu %lu/%lu", &uid, &quota->keys, &quota->max_keys, &quota->bytes,
-					&quota->max_bytes) == 5 &&
-				uid == geteuid();
+			found = store_read_quota(line, geteuid(), quota);
 		fclose(f);
 	} else if (fd >= 0) {
 		close(fd);

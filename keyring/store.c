@@ -107,11 +107,20 @@ void store_watch_quota(struct store *s)
 	s->quota_full = false;
 }
 
-/* "    0:    30 29/29 25/1000000 1234/25000000" stands first: the lines are in the order of the uids. */
+/* A line of /proc/key-users: "  1088:     3 3/3 3/200 96/20000". */
+bool store_read_quota(const char *line, uid_t owner, struct store_quota *quota)
+{
+	unsigned int uid;
+
+	return sscanf(line, " %u: %*u %*u/%*u %lu/%lu %lu/%lu", &uid, &quota->keys, &quota->max_keys, &quota->bytes, &quota->max_bytes) ==
+		       5 &&
+	       uid == owner;
+}
+
+/* Root's line stands first: they are in the order of the uids. */
 bool store_quota(const struct store *s, struct store_quota *quota)
 {
 	char text[256];
-	unsigned int uid;
 	ssize_t length;
 
 	if (s->own)
@@ -120,9 +129,7 @@ bool store_quota(const struct store *s, struct store_quota *quota)
 	if (length <= 0)
 		return false;
 	text[length] = 0;
-	return sscanf(text, " %u: %*u %*u/%*u %lu/%lu %lu/%lu", &uid, &quota->keys, &quota->max_keys, &quota->bytes, &quota->max_bytes) ==
-		       5 &&
-	       uid == 0;
+	return store_read_quota(text, 0, quota);
 }
 
 /* Once a second is enough: in one second nobody fills half of what root may have. */

@@ -405,6 +405,8 @@ static void tell_answer(const struct http_exchange *x, const struct keyfob_reque
 {
 	char shown[SHOWN_MAX], shown_names[sizeof(((struct tally *)NULL)->names)];
 
+	if (!request->tell)
+		return;
 	/* Header lines too may send a secret back. */
 	http_show(request, shown, sizeof(shown), x->content_type, strlen(x->content_type));
 	http_show(request, shown_names, sizeof(shown_names), names, strlen(names));
