@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The token endpoint of Azure's Instance Metadata Service. All values it gives are texts: some drivers read no numbers. */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -86,29 +85,19 @@ static void put_number(struct buffer *b, const char *name, uint64_t number)
 static void give(const struct question *q, const struct reply *reply, uint64_t now, struct http_answer *answer)
 {
 	uint64_t left = reply->expires > now ? reply->expires - now : 0;
-	struct buffer *b = &answer->body, text;
-	int status;
+	struct buffer *b = &answer->body;
 
-	if (reply->error == 0) {
-		answer->status = 200;
-		answer->type = JSON;
-		put_member(b, "access_token", reply->token);
-		put_member(b, "client_id", q->client_id);
-		put_number(b, "expires_in", left);
-		put_number(b, "expires_on", reply->expires);
-		put_number(b, "ext_expires_in", left);
-		put_number(b, "not_before", now);
-		put_member(b, "resource", q->resource);
-		put_member(b, "token_type", "Bearer");
-		buffer_printf(b, "}");
-		return;
-	}
-	buffer_init(&text, SERVICE_TEXT_MAX);
-	status = service_error(q, reply, &text);
-	/* The real one knows no 404 here but that of an endpoint being brought up to date, after which clients ask again. */
-	refuse(answer, status == 404 ? 400 : status, buffer_cstring(&text) ? (const char *)text.data : "out of memory");
-	answer->retry_after = status == 503 ? reply->retry : 0;
-	buffer_free(&text);
+	answer->status = 200;
+	answer->type = JSON;
+	put_member(b, "access_token", reply->token);
+	put_member(b, "client_id", q->client_id);
+	put_number(b, "expires_in", left);
+	put_number(b, "expires_on", reply->expires);
+	put_number(b, "ext_expires_in", left);
+	put_number(b, "not_before", now);
+	put_member(b, "resource", q->resource);
+	put_member(b, "token_type", "Bearer");
+	buffer_printf(b, "}");
 }
 
 const struct service azure_service = { .is_mine = is_mine, .take = take, .give = give, .refuse = refuse };

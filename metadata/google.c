@@ -43,11 +43,6 @@ static bool is_mine(const struct http_request *r)
 	return strcmp(r->path, "/") == 0 || (strncmp(r->path, root, length) == 0 && (!r->path[length] || r->path[length] == '/'));
 }
 
-static void refuse(struct http_answer *answer, int status, const char *text)
-{
-	service_refuse_plain(answer, status, text);
-}
-
 /* The same path, but for one slash at its end. */
 static bool is_path(const struct http_request *r, const char *path)
 {
@@ -70,7 +65,8 @@ static void show(const struct http_request *r, struct http_answer *answer)
 		buffer_printf(&answer->body, "%s", all ? plain[i].recursive : plain[i].text);
 		return;
 	}
-	refuse(answer, 404, "keyfob serves instance/service-accounts/default alone; what else the metadata server has is not here");
+	service_refuse_plain(
+		answer, 404, "keyfob serves instance/service-accounts/default alone; what else the metadata server has is not here");
 }
 
 /* A list with commas; in keyfob.conf(5) a credential's resource has blanks there, as OAuth writes scopes. */
@@ -93,20 +89,20 @@ static bool take(const struct http_request *r, struct question *q, struct http_a
 		return false;
 	/* Clients find out by / whether there is a metadata server, some without the field. */
 	if (strcmp(r->path, "/") != 0 && (!r->metadata_flavor || strcasecmp(r->metadata_flavor, "Google") != 0)) {
-		refuse(answer, 403, "Missing Metadata-Flavor:Google header");
+		service_refuse_plain(answer, 403, "Missing Metadata-Flavor:Google header");
 		return false;
 	}
 	if (http_repeated(r)) {
-		refuse(answer, 400, "a query parameter was given more than once");
+		service_refuse_plain(answer, 400, "a query parameter was given more than once");
 	} else if ((audience && strlen(audience) > SERVICE_RESOURCE_MAX) || (scopes && strlen(scopes) > SERVICE_RESOURCE_MAX)) {
-		refuse(answer, 400, "audience or scopes is too long");
+		service_refuse_plain(answer, 400, "audience or scopes is too long");
 	} else if (is_path(r, ACCOUNT "/token")) {
 		take_scopes(scopes ? scopes : "", q);
 		return true;
 	} else if (!is_path(r, ACCOUNT "/identity")) {
 		show(r, answer);
 	} else if (!audience || !*audience) {
-		refuse(answer, 400, "non-empty audience parameter required");
+		service_refuse_plain(answer, 400, "non-empty audience parameter required");
 	} else {
 		q->kind = KEYFOB_KIND_ID;
 		q->resource = audience;
@@ -119,28 +115,18 @@ static bool take(const struct http_request *r, struct question *q, struct http_a
 static void give(const struct question *q, const struct reply *reply, uint64_t now, struct http_answer *answer)
 {
 	uint64_t left = reply->expires > now ? reply->expires - now : 0;
-	struct buffer *b = &answer->body, text;
-	int status;
+	struct buffer *b = &answer->body;
 
-	if (reply->error == 0 && q->kind == KEYFOB_KIND_ID) {
-		answer->status = 200;
+	answer->status = 200;
+	if (q->kind == KEYFOB_KIND_ID) {
 		answer->type = HTML;
 		buffer_put(b, reply->token, strlen(reply->token));
 		return;
 	}
-	if (reply->error == 0) {
-		answer->status = 200;
-		answer->type = JSON;
-		buffer_printf(b, "{\"access_token\":");
-		buffer_put_json(b, reply->token);
-		buffer_printf(b, ",\"expires_in\":%" PRIu64 ",\"token_type\":\"Bearer\"}", left);
-		return;
-	}
-	buffer_init(&text, SERVICE_TEXT_MAX);
-	status = service_error(q, reply, &text);
-	refuse(answer, status, buffer_cstring(&text) ? (const char *)text.data : "out of memory");
-	answer->retry_after = status == 503 ? reply->retry : 0;
-	buffer_free(&text);
+	answer->type = JSON;
+	buffer_printf(b, "{\"access_token\":");
+	buffer_put_json(b, reply->token);
+	buffer_printf(b, ",\"expires_in\":%" PRIu64 ",\"token_type\":\"Bearer\"}", left);
 }
 
-const struct service google_service = { .google = true, .is_mine = is_mine, .take = take, .give = give, .refuse = refuse };
+const struct service google_service = { .google = true, .is_mine = is_mine, .take = take, .give = give, .refuse = service_refuse_plain };

@@ -151,16 +151,16 @@ static const char *parse_field(char *line, struct http_request *r)
 		place = &r->host;
 	else if (strcasecmp(name, "X-Forwarded-For") == 0)
 		r->forwarded = true;
-	if (place && *place && place != &r->host)
+	if (place && *place)
 		return "a header field is there twice";
-	if (place && !*place)
+	if (place)
 		*place = value;
 	return NULL;
 }
 
 const char *http_parse(char *head, size_t length, struct http_request *r)
 {
-	const char *why, *host_field = NULL;
+	const char *why, *target_host;
 	char *at = head, *line;
 
 	memset(r, 0, sizeof(*r));
@@ -169,13 +169,13 @@ const char *http_parse(char *head, size_t length, struct http_request *r)
 	if (memchr(head, 0, length) || length < 2)
 		return "the request holds a NUL";
 	why = parse_first(next_line(&at), r);
-	while (!why && *(line = next_line(&at))) {
-		bool is_host = strncasecmp(line, "Host:", 5) == 0;
-
-		why = is_host && host_field ? "a header field is there twice" : parse_field(line, r);
-		if (is_host)
-			host_field = line;
-	}
+	/* It counts, but the field may be there too (RFC 9112 section 3.2.2). */
+	target_host = r->host;
+	r->host = NULL;
+	while (!why && *(line = next_line(&at)))
+		why = parse_field(line, r);
+	if (target_host)
+		r->host = target_host;
 	return why;
 }
 

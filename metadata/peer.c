@@ -11,7 +11,6 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define OVERFLOW_UID 65534 /* stands for whoever has no number in this user namespace */
 

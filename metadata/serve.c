@@ -7,7 +7,6 @@
 #include "metadata/serve.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -223,7 +222,7 @@ static void on_reply(void *context, const struct reply *reply)
 		return;
 	}
 	answer_start(&answer, service);
-	service->give(&conn->question, reply, (uint64_t)time(NULL), &answer);
+	service_answer(&conn->question, reply, (uint64_t)time(NULL), &answer);
 	log_answer(conn, answer.status, reply);
 	conn_answer(conn, &answer);
 }

@@ -5,6 +5,8 @@
 
 #include "keyring/keyfob.h"
 
+#define SERVICE_TEXT_MAX (16u << 10) /* an error's text, with what was asked for */
+
 const struct service *service_of(const struct http_request *r)
 {
 	static const struct service *const services[] = { &azure_service, &google_service };
@@ -47,7 +49,8 @@ static void say_none(const struct question *q, struct buffer *text)
 		text, ". `keyfob status` lists the credentials that you may have; one with that resource needs the line metadata = yes");
 }
 
-int service_error(const struct question *q, const struct reply *reply, struct buffer *text)
+/* The status and the text for an error of the broker's. Who may not have a token does not learn that there is one. */
+static int put_error(const struct question *q, const struct reply *reply, struct buffer *text)
 {
 	if (reply->error == KEYFOB_ENOCRED || reply->error == KEYFOB_EDENIED) {
 		say_none(q, text);
@@ -57,4 +60,23 @@ int service_error(const struct question *q, const struct reply *reply, struct bu
 	if (reply->error != KEYFOB_EBROKER)
 		buffer_printf(text, " (`keyfob status` tells more)");
 	return reply->error == KEYFOB_EINVAL ? 404 : reply->error == KEYFOB_EPROVIDER ? 400 : 503;
+}
+
+void service_answer(const struct question *q, const struct reply *reply, uint64_t now, struct http_answer *answer)
+{
+	const struct service *service = q->service;
+	struct buffer text;
+	int status;
+
+	if (reply->error == 0) {
+		service->give(q, reply, now, answer);
+		return;
+	}
+	buffer_init(&text, SERVICE_TEXT_MAX);
+	status = put_error(q, reply, &text);
+	/* Azure knows no 404 here but that of an endpoint being brought up to date, after which clients ask again. */
+	service->refuse(answer, status == 404 && !service->google ? 400 : status,
+		buffer_cstring(&text) ? (const char *)text.data : "out of memory");
+	answer->retry_after = status == 503 ? reply->retry : 0;
+	buffer_free(&text);
 }

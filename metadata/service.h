@@ -40,7 +40,7 @@ struct service {
 	bool (*is_mine)(const struct http_request *r);
 	/* true: the question is filled in. false: there is an answer already. */
 	bool (*take)(const struct http_request *r, struct question *q, struct http_answer *answer);
-	/* The answer to a question, from what the broker said at now. */
+	/* The token that the broker gave at now. */
 	void (*give)(const struct question *q, const struct reply *reply, uint64_t now, struct http_answer *answer);
 	/* An error of this service, with a text for people. */
 	void (*refuse)(struct http_answer *answer, int status, const char *text);
@@ -50,19 +50,17 @@ extern const struct service azure_service, google_service;
 
 /* The service a request is meant for, or NULL. */
 const struct service *service_of(const struct http_request *r);
+/* The answer to a question, from what the broker said at now. */
+void service_answer(const struct question *q, const struct reply *reply, uint64_t now, struct http_answer *answer);
 /* Anything that belongs to neither, or is no request. */
 void service_refuse_plain(struct http_answer *answer, int status, const char *text);
 
 /* --- for the services --- */
-
-#define SERVICE_TEXT_MAX (16u << 10) /* an error's text, with what was asked for */
 
 /*
  * What all requests for a token must meet before the service looks: the
  * method, the rules against being led here from afar. false: refused.
  */
 bool service_admits(const struct service *service, const struct http_request *r, struct http_answer *answer);
-/* The status and the text for an error of the broker's. Who may not have a token does not learn that there is one. */
-int service_error(const struct question *q, const struct reply *reply, struct buffer *text);
 
 #endif

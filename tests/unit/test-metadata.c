@@ -242,7 +242,7 @@ static void give(const struct reply *reply)
 {
 	memset(&answer, 0, sizeof(answer));
 	buffer_init(&answer.body, HTTP_BODY_MAX);
-	question.service->give(&question, reply, 1000, &answer);
+	service_answer(&question, reply, 1000, &answer);
 	snprintf(body, sizeof(body), "%.*s", (int)answer.body.length, (const char *)answer.body.data);
 	buffer_free(&answer.body);
 }
