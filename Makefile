@@ -172,7 +172,7 @@ tests-built: all $(unit) $(helpers) $(doors) $(test_modules) fuzz-replay
 # with libFuzzer for make fuzz, by clang. fuzz_main is what drives them.
 harnesses  := $(filter-out driver libfuzzer,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
 fuzz_main  ?= driver
-fuzz_flags := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 $(harnesses:%=$(O)/tests/fuzz/%): $(O)/tests/fuzz/%: $$(call obj,tests/fuzz/$$* tests/fuzz/$(fuzz_main) $$(call names_in,tests/fuzz/$$*.c,links))
 	$(link) $(fuzz_engine) -pthread -o $@ $^ $(addprefix -Wl$(comma)--wrap=,$(call names_in,tests/fuzz/$*.c,wrap)) \
 		$(call pc,$(call names_in,tests/fuzz/$*.c,libs))
@@ -180,11 +180,11 @@ fuzz-built: $(harnesses:%=$(O)/tests/fuzz/%)
 
 # Where the compiler has no sanitizers, tests/system/fuzz.sh says so.
 fuzz-replay:
-	$(Q)[ -z "$(call probe_ld,$(fuzz_flags))" ] || $(MAKE) --no-print-directory O=$(O)/fuzz-replay SANITIZE='$(fuzz_flags)' CFLAGS='-O1 -g' \
+	$(Q)[ -z "$(call probe_ld,$(sanitizers))" ] || $(MAKE) --no-print-directory O=$(O)/fuzz-replay SANITIZE='$(sanitizers)' CFLAGS='-O1 -g' \
 		fortify= LDFLAGS= fuzz-built
 fuzz:
 	$(Q)packaging/deps.sh --if-missing fuzz
-	$(Q)$(MAKE) --no-print-directory -j$$(nproc) O=$(O)/fuzz CC=clang SANITIZE='-fsanitize=fuzzer-no-link $(fuzz_flags) -fprofile-instr-generate -fcoverage-mapping' \
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) O=$(O)/fuzz CC=clang SANITIZE='-fsanitize=fuzzer-no-link $(sanitizers) -fprofile-instr-generate -fcoverage-mapping' \
 		CFLAGS='-O1 -g' fortify= LDFLAGS= fuzz_main=libfuzzer fuzz_engine=-fsanitize=fuzzer fuzz-built
 	$(Q)tests/fuzz/run.sh $(O)/fuzz $(or $(SECONDS),60)
 
@@ -210,13 +210,13 @@ ready:
 	$(Q)packaging/deps.sh --if-missing
 
 asan:
-	$(Q)$(MAKE) --no-print-directory check O=build/asan SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' \
+	$(Q)$(MAKE) --no-print-directory check O=build/asan SANITIZE='$(sanitizers)' \
 		CFLAGS='-O1 -g' fortify= fetch_mode=0755 LDFLAGS=tests/asan-options.c
 
 # From a copy of the tree, without what was built in it.
 deb:
 	$(Q)rm -rf $(O)/deb && mkdir -p $(O)/deb/source
-	$(Q)tar -c --exclude=./.git --exclude=./build --exclude=./tests/npm/node_modules . | tar -x -C $(O)/deb/source
+	$(Q)tar -c --exclude=./.git --exclude=./build --exclude='./$(O)' --exclude=node_modules . | tar -x -C $(O)/deb/source
 	$(Q)cd $(O)/deb/source && cp -r packaging/debian . && sed -i 's/@VERSION@/$(VERSION)/' debian/changelog && \
 		DEB_BUILD_OPTIONS="$${DEB_BUILD_OPTIONS-noautodbgsym}" dpkg-buildpackage -b -us -uc -j$$(nproc) >../build.log 2>&1 || \
 		{ tail -n 20 ../build.log; exit 1; }

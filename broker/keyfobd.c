@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* keyfobd: start, give up rights, serve, stop. */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
@@ -9,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,7 +20,6 @@
 #include "common/service.h"
 
 #define DESCRIBE_MS 12000 /* the launcher ends a helper after 10 s */
-#define PLANNED_FDS 65536
 #define VERIFIER_USER "keyfob-verify"
 #define METADATA_USER "keyfob-metadata"
 
@@ -364,13 +361,9 @@ static int start_serving(struct broker *b, struct policy *policy, int listener)
 static int serve(struct broker *b, struct policy *policy)
 {
 	struct event *events[4] = { NULL };
-	struct rlimit files = { PLANNED_FDS, PLANNED_FDS };
 	int listener;
 
-	if (setrlimit(RLIMIT_NOFILE, &files) < 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
+	service_files();
 	signal(SIGPIPE, SIG_IGN);
 	b->exit_code = 0;
 	b->base = service_base();
@@ -534,10 +527,7 @@ int main(int argc, char **argv)
 	bool to_syslog = false;
 	int level = LOG_INFO, option;
 
-	/* A descriptor that is closed at start would be some socket's later, and get what is meant for a log. */
-	while ((option = open("/dev/null", O_RDWR)) >= 0 && option <= STDERR_FILENO)
-		continue;
-	close(option);
+	service_stdio();
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
 		case 'u':

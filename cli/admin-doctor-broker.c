@@ -65,7 +65,7 @@ static void check_own_sockets(struct doctor *d)
 	for (size_t i = 0; d->configured && i < d->admin.config.count; i++) {
 		const struct config_section *s = &d->admin.config.sections[i];
 
-		if (strcmp(s->type, "credential") != 0 || !doctor_value(s, "socket"))
+		if (strcmp(s->type, "credential") != 0 || !config_value(s, "socket"))
 			continue;
 		snprintf(path, sizeof(path), "%s/credential/%s.sock", copy, s->name);
 		if (stat(path, &st) == 0 && S_ISSOCK(st.st_mode))

@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -249,7 +248,7 @@ static bool uses_keyrings(const struct doctor *d)
 {
 	for (size_t i = 0; i < d->admin.config.count; i++) {
 		const struct config_section *s = &d->admin.config.sections[i];
-		const char *store = doctor_value(s, "store");
+		const char *store = config_value(s, "store");
 
 		if (strcmp(s->type, "credential") == 0 && (!store || strcmp(store, "socket") != 0))
 			return true;
@@ -259,12 +258,9 @@ static bool uses_keyrings(const struct doctor *d)
 
 static bool serves_metadata(const struct doctor *d)
 {
-	for (size_t i = 0; i < d->admin.config.count; i++) {
-		const char *value = doctor_value(&d->admin.config.sections[i], "metadata");
-
-		if (value && strcmp(value, "yes") == 0)
+	for (size_t i = 0; i < d->admin.config.count; i++)
+		if (config_says_yes(&d->admin.config.sections[i], "metadata"))
 			return true;
-	}
 	return false;
 }
 

@@ -2,7 +2,6 @@
 /* Key quotas, and rings that a user put where keyfobd puts its own. */
 #include "cli/admin-doctor.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>

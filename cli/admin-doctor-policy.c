@@ -4,21 +4,12 @@
 
 #include <pwd.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define NAMES_MS 10000
 #define ANSWER_MAX (1u << 20)
 #define RECYCLED_FIRST 61184 /* systemd(1): DynamicUser= */
 #define RECYCLED_LAST 65519
-
-const char *doctor_value(const struct config_section *s, const char *key)
-{
-	for (size_t i = 0; i < s->count; i++)
-		if (strcmp(s->entries[i].key, key) == 0)
-			return s->entries[i].value;
-	return NULL;
-}
 
 bool doctor_next_user(const struct config_section *s, size_t *at, char *name, size_t size)
 {
@@ -46,13 +37,6 @@ bool doctor_next_user(const struct config_section *s, size_t *at, char *name, si
 static bool is_credential(const struct config_section *s)
 {
 	return strcmp(s->type, "credential") == 0;
-}
-
-static bool says_yes(const struct config_section *s, const char *key)
-{
-	const char *value = doctor_value(s, key);
-
-	return value && strcmp(value, "yes") == 0;
 }
 
 /* --- two for one ------------------------------------------------------------------ */
@@ -107,7 +91,7 @@ static void check_twins(struct doctor *d, size_t at)
 
 static void check_trust(struct doctor *d, const struct config_section *s)
 {
-	for (size_t i = 0; says_yes(s, "trust_run_as") && i < s->count; i++) {
+	for (size_t i = 0; config_says_yes(s, "trust_run_as") && i < s->count; i++) {
 		const char *user = strcmp(s->entries[i].key, "provider") == 0 ? strstr(s->entries[i].value, " run_as=") : NULL;
 
 		if (!user)
@@ -124,8 +108,8 @@ static void check_nobody(struct doctor *d, const struct config_section *s)
 {
 	static const char *const keys[] = { "file", "metadata" };
 
-	for (size_t i = 0; !doctor_value(s, "allow") && i < sizeof(keys) / sizeof(keys[0]); i++) {
-		const char *value = doctor_value(s, keys[i]);
+	for (size_t i = 0; !config_value(s, "allow") && i < sizeof(keys) / sizeof(keys[0]); i++) {
+		const char *value = config_value(s, keys[i]);
 
 		if (!value || strcmp(value, "no") == 0)
 			continue;
@@ -203,8 +187,8 @@ static bool has_token(const struct doctor *d, const char *name)
 
 static void check_audience(struct doctor *d, const struct config_section *s)
 {
-	const char *resource = doctor_value(s, "resource"), *name = doctor_value(s, "identity_provider"),
-		   *module = doctor_value(s, "provider");
+	const char *resource = config_value(s, "resource"), *name = config_value(s, "identity_provider"),
+		   *module = config_value(s, "provider");
 	const struct federation_provider *p = name ? federation_provider(&d->admin.now, name) : NULL;
 	char asked[FEDERATION_TEXT_MAX], wanted[FEDERATION_TEXT_MAX];
 

@@ -179,7 +179,7 @@ static size_t longest_token(const struct doctor *d, const char *keys, const char
 
 	for (size_t i = 0; i < d->admin.config.count; i++) {
 		const struct config_section *s = &d->admin.config.sections[i];
-		const char *judge = doctor_value(s, "identity_provider");
+		const char *judge = config_value(s, "identity_provider");
 		size_t length;
 
 		if (strcmp(s->type, "credential") != 0 || !judge || (provider && strcmp(judge, provider) != 0) ||

@@ -2,7 +2,6 @@
 #include "cli/admin-doctor.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* In this order, since what is told further down stands on what is told above. */

@@ -84,9 +84,7 @@ void doctor_drivers(struct doctor *d);
 /* admin-doctor-services.c: is this the first database user of a service who may log in there? */
 bool doctor_is_first(const struct federation *f, size_t user);
 
-/* admin-doctor-policy.c: what a credential's section says. */
-/* The first value of a key, or NULL. */
-const char *doctor_value(const struct config_section *s, const char *key);
+/* admin-doctor-policy.c */
 /* The next NAME of "user:NAME" among the words of its allow lines, into name; *at begins at 0. false: there are no more. */
 bool doctor_next_user(const struct config_section *s, size_t *at, char *name, size_t size);
 

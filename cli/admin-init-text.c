@@ -2,8 +2,6 @@
 /* The configurations that `keyfob init` proposes. */
 #include "cli/admin-init.h"
 
-#include <string.h>
-
 #include "cli/cli.h"
 
 #define EMULATED_ID "2f6a1c84-0b3d-4e57-9a61-c0ffee000001" /* the emulator gives any managed identity a token */

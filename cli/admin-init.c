@@ -203,7 +203,8 @@ int admin_init(const struct cli *cli)
 	if (code)
 		return code;
 	buffer_init(&text, ADMIN_FILE_MAX);
-	find_place(cli, &found);
+	if (!emulator)
+		find_place(cli, &found);
 	wish.user = user = choose_user(cli);
 	snprintf(resource, sizeof(resource), "api://%s", name);
 	if (emulator && !wish.resource)

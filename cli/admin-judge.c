@@ -133,10 +133,7 @@ static const char *provider_of(const struct config *config, const char *credenti
 {
 	const struct config_section *s = credential ? admin_section(config, "credential", credential) : NULL;
 
-	for (size_t i = 0; s && i < s->count; i++)
-		if (strcmp(s->entries[i].key, "identity_provider") == 0)
-			return s->entries[i].value;
-	return NULL;
+	return s ? config_value(s, "identity_provider") : NULL;
 }
 
 static int set_rules(const struct cli *cli, struct federation *f, const char *rules)

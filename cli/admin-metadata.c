@@ -28,16 +28,6 @@ struct rules {
 	bool failed;
 };
 
-static const char *value_of(const struct config_section *s, const char *key)
-{
-	const char *value = NULL;
-
-	for (size_t i = 0; i < s->count; i++)
-		if (strcmp(s->entries[i].key, key) == 0)
-			value = s->entries[i].value;
-	return value;
-}
-
 static void note(struct rules *r, const char *before, const char *word, size_t length, const char *after, const char *credential)
 {
 	char text[512];
@@ -163,9 +153,8 @@ int admin_metadata_rules(const struct cli *cli)
 	code = admin_open(&a, cli, ADMIN_LOOK);
 	for (size_t i = 0; !code && i < a.config.count; i++) {
 		const struct config_section *s = &a.config.sections[i];
-		const char *metadata = strcmp(s->type, "credential") == 0 ? value_of(s, "metadata") : NULL;
 
-		if (metadata && strcmp(metadata, "yes") == 0)
+		if (strcmp(s->type, "credential") == 0 && config_says_yes(s, "metadata"))
 			add_allowed(&rules, s);
 	}
 	for (size_t i = 0; !code && i < a.config.count; i++)

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 #include <wchar.h>
 #include <wctype.h>
 
@@ -223,6 +222,13 @@ const char *cli_state_name(uint8_t state)
 	};
 
 	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "unknown";
+}
+
+const char *cli_kind_name(uint8_t kind)
+{
+	static const char *const names[] = { "default", "access", "id" };
+
+	return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
 }
 
 static enum colour state_colour(uint8_t state)

@@ -2,10 +2,6 @@
 /* `keyfob status --check`: a line as monitoring plugins print it, and an exit code. */
 #include "cli/status.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
 #define TROUBLES_TOLD 8 /* by name; of the others how many there are */
 
 enum level { FINE, DEGRADED, WITHOUT_TOKEN, LEVELS };

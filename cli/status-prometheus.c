@@ -33,7 +33,7 @@ static void put_number(struct buffer *b, const char *metric, const struct cli_cr
 
 static void put_info(struct buffer *b, const struct cli_list *list)
 {
-	static const char name[] = "keyfob_credential_info", *const kinds[] = { "default", "access", "id" };
+	static const char name[] = "keyfob_credential_info";
 	char module[WIRE_NAME_MAX + 1];
 
 	put_head(b, name, "gauge", "What a credential is; always 1.");
@@ -49,7 +49,7 @@ static void put_info(struct buffer *b, const struct cli_list *list)
 		put_label(b, "module", module);
 		buffer_put(b, ",", 1);
 		put_label(b, "resource", c->resource);
-		buffer_printf(b, ",token=\"%s\"} 1\n", c->kind < 3 ? kinds[c->kind] : "unknown");
+		buffer_printf(b, ",token=\"%s\"} 1\n", cli_kind_name(c->kind));
 	}
 }
 

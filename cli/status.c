@@ -15,7 +15,7 @@
 
 static void put_credential_json(struct buffer *b, const struct cli_credential *c)
 {
-	static const char *const kinds[] = { "default", "access", "id" }, *const states[] = { "none", "copy", "socket", "no-file" };
+	static const char *const states[] = { "none", "copy", "socket", "no-file" };
 
 	cli_json_open(b, NULL, '{');
 	cli_json_text(b, "name", c->name);
@@ -32,7 +32,7 @@ static void put_credential_json(struct buffer *b, const struct cli_credential *c
 		cli_json_text(b, NULL, c->readers[i].name);
 	cli_json_close(b, ']');
 	cli_json_text(b, "description", c->description);
-	cli_json_text(b, "token", c->kind < 3 ? kinds[c->kind] : "unknown");
+	cli_json_text(b, "token", cli_kind_name(c->kind));
 	cli_json_time(b, "fetched_at", c->fetched);
 	cli_json_time(b, "failed_at", c->failed_at);
 	cli_json_optional(b, "fingerprint", c->fingerprint);

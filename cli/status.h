@@ -22,6 +22,8 @@ void cli_screen_credential(struct cli_screen *s, const struct cli_credential *c)
 /* Why the broker tells nothing. */
 void cli_screen_trouble(struct cli_screen *s, const char *text);
 const char *cli_state_name(uint8_t state);
+/* The kind of its tokens, enum keyfob_kind. */
+const char *cli_kind_name(uint8_t kind);
 
 /* status.c: for a terminal, or what stands for one. */
 void status_screen_init(struct cli_screen *s, struct buffer *out);

@@ -316,6 +316,21 @@ void config_free(struct config *config)
 	memset(config, 0, sizeof(*config));
 }
 
+const char *config_value(const struct config_section *section, const char *key)
+{
+	for (size_t i = 0; i < section->count; i++)
+		if (strcmp(section->entries[i].key, key) == 0)
+			return section->entries[i].value;
+	return NULL;
+}
+
+bool config_says_yes(const struct config_section *section, const char *key)
+{
+	const char *value = config_value(section, key);
+
+	return value && strcmp(value, "yes") == 0;
+}
+
 bool config_seconds(const char *text, unsigned int *seconds)
 {
 	static const struct {

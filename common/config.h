@@ -43,6 +43,11 @@ struct config {
 bool config_load(const char *path, struct config *config, struct buffer *errors);
 void config_free(struct config *config);
 
+/* The first value of a key in a section, or NULL. */
+const char *config_value(const struct config_section *section, const char *key);
+/* Is a key there, and yes? */
+bool config_says_yes(const struct config_section *section, const char *key);
+
 /* A duration: 90, 90s, 15m, 1h, 2d. false for anything else, or beyond ten years. */
 bool config_seconds(const char *text, unsigned int *seconds);
 

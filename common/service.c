@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -26,10 +27,30 @@
 #define FIRST_INHERITED_FD 3
 #define RUN_DIRECTORY "/run/keyfob"
 #define GUARD_MS 20
+#define PLANNED_FDS 65536
 
 static int notify_fd = -1;
 static struct event *watch;
 static bool guarded;
+
+void service_stdio(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+		continue;
+	close(fd);
+}
+
+void service_files(void)
+{
+	struct rlimit files = { PLANNED_FDS, PLANNED_FDS };
+
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
 
 bool service_user(const char *name, struct passwd *user)
 {

@@ -13,6 +13,14 @@
 struct event_base;
 struct passwd;
 
+/*
+ * First of all: a descriptor that is closed at start would be some socket's
+ * later, and get what is meant for a log.
+ */
+void service_stdio(void);
+/* Room for as many descriptors as a crowd of clients takes, or as many as there may be. */
+void service_files(void);
+
 /* The system user as whom a daemon runs, whoever starts it: root, or that user. Returns false with a line in the log. */
 bool service_user(const char *name, struct passwd *user);
 /* Become that user, as sandbox_become() has it. Returns false with a line in the log. */

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,7 +21,6 @@
 #include "metadata/serve.h"
 
 #define METADATA_USER "keyfob-metadata"
-#define PLANNED_FDS 65536
 #define BACKLOG 4096
 #define UNPRIVILEGED_PORTS "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
@@ -157,17 +155,13 @@ static int serve(struct server *s, const struct options *o)
 
 static int run(struct options *o)
 {
-	struct rlimit files = { PLANNED_FDS, PLANNED_FDS };
 	struct server server = { .broker = o->broker, .listener = -1, .diag = -1 };
 	struct passwd user;
 	int code = 1;
 
 	if (!service_user(METADATA_USER, &user))
 		return 1;
-	if (setrlimit(RLIMIT_NOFILE, &files) < 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &files);
-	}
+	service_files();
 	server.diag = peer_open();
 	if (server.diag < 0) {
 		log_error("cannot ask the kernel for the owners of connections (sock_diag(7)): %s", strerror(-server.diag));
@@ -273,12 +267,8 @@ int main(int argc, char **argv)
 {
 	struct options options = { .level = LOG_INFO };
 	const char *socket_path = secure_getenv("KEYFOB_SOCKET");
-	int fd;
 
-	/* A descriptor that is closed at start would be some socket's later, and get what is meant for a log. */
-	while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
-		continue;
-	close(fd);
+	service_stdio();
 	options.broker = socket_path && *socket_path ? socket_path : WIRE_SOCKET_DEFAULT;
 	options.listen.sin_family = AF_INET;
 	options.listen.sin_port = htons(WIRE_METADATA_PORT);

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,7 +22,6 @@
 
 #define VERIFY_USER "keyfob-verify"
 #define STATE_DEFAULT "/var/lib/keyfob-verify"
-#define PLANNED_FDS 65536
 #define REMEMBERED 4096 /* verdicts */
 #define FILE_DIRS_MAX 32
 
@@ -258,7 +256,6 @@ static void serve(struct verifier *v, int listener)
 
 static int run(struct verifier *v, bool check_only)
 {
-	struct rlimit files = { PLANNED_FDS, PLANNED_FDS };
 	struct passwd user;
 	int listener = -1;
 
@@ -272,10 +269,7 @@ static int run(struct verifier *v, bool check_only)
 			v->exit_code = 0;
 		}
 	} else if (service_user(VERIFY_USER, &user) && name_config(v) && make_state(v->state_dir, &user)) {
-		if (setrlimit(RLIMIT_NOFILE, &files) < 0 && getrlimit(RLIMIT_NOFILE, &files) == 0) {
-			files.rlim_cur = files.rlim_max;
-			setrlimit(RLIMIT_NOFILE, &files);
-		}
+		service_files();
 		listener = service_listen(v->socket_path);
 		service_open();
 		if (listener >= 0 && service_become(&user) && first_reading(v) && confine(v)) {
@@ -330,10 +324,7 @@ int main(int argc, char **argv)
 	bool to_syslog = false, check_only = false;
 	int level = LOG_INFO, option;
 
-	/* A descriptor that is closed at start would be some socket's later, and get what is meant for a log. */
-	while ((option = open("/dev/null", O_RDWR)) >= 0 && option <= STDERR_FILENO)
-		continue;
-	close(option);
+	service_stdio();
 	verifier.state_dir = STATE_DEFAULT;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
