@@ -6,6 +6,7 @@
 # make deb        Debian packages into build/deb/
 # make docs       the picture and the sessions of README.md, from running programs (as root)
 # make install    DESTDIR= PREFIX= ; make deps ; make asan ; make valgrind ; make torture ; make clean
+# make bench      what it costs beside what people use instead (as root; make bench-deps installs the others)
 # make fuzz       SECONDS=60 of each parser under libFuzzer ; make lint ; make sbom
 #
 # V=1 shows the commands. CC=clang works too. O= names another build directory.
@@ -68,7 +69,7 @@ all: $(programs) $(modules) $(library) $(pam) $(O)/lib/pkgconfig/keyfob.pc
 probe = $(shell $(CC) -Werror $(1) -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
 probe_ld = $(shell echo 'int main(void){return 0;}' | $(CC) -Werror $(1) -x c - -o /dev/null 2>/dev/null && echo $(1))
 
-ifeq ($(filter clean deps check demo docs asan valgrind torture deb,$(MAKECMDGOALS)),)
+ifeq ($(filter clean deps check demo docs asan valgrind torture deb bench bench-deps,$(MAKECMDGOALS)),)
 harden   := $(call probe,-fstack-protector-strong) $(call probe,-fstack-clash-protection) $(call probe,-fcf-protection) \
             $(call probe,-ftrivial-auto-var-init=zero) $(call probe,-fno-strict-overflow) $(call probe,-fzero-call-used-regs=used-gpr)
 harden_ld:= $(call probe_ld,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now) $(call probe_ld,-Wl$(comma)-z$(comma)noexecstack) \
@@ -230,6 +231,19 @@ valgrind: ready
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
 	$(Q)tests/valgrind.sh $(O)
 
+# A benchmark is a program or a script of bench/; a program names what it links as a unit test does. One whose libraries
+# are not there is not built, and its rows are skipped by name.
+bench_programs := $(filter-out bench/bench.c,$(wildcard bench/*.c))
+bench-built: all $(foreach source,$(bench_programs),$(if $(call names_in,$(source),libs),$(shell pkg-config --exists $(call names_in,$(source),libs) 2>/dev/null && \
+	echo $(source:%.c=$(O)/%)),$(source:%.c=$(O)/%)))
+$(O)/bench/%: bench/%.c $(call obj,bench/bench) $$(call obj,$$(call names_in,bench/$$*.c,links))
+	$(link) -MMD -MP -pthread -o $@ $(filter %.c %.o,$^) $(call pc,$(call names_in,$<,libs)) -lm
+bench-deps:
+	$(Q)packaging/deps.sh bench
+bench: ready
+	$(Q)$(MAKE) --no-print-directory -j$$(nproc) bench-built
+	$(Q)bench/run $(O)
+
 lint:
 	$(Q)packaging/deps.sh --if-missing lint
 	$(Q)tests/lint.sh
@@ -266,6 +280,6 @@ install: all
 clean:
 	rm -rf $(O)
 
-.PHONY: all check demo docs deps ready asan valgrind torture deb install clean tests-built fuzz fuzz-built fuzz-replay lint sbom
+.PHONY: all check demo docs deps ready asan valgrind torture deb install clean tests-built fuzz fuzz-built fuzz-replay lint sbom bench bench-deps bench-built
 .DELETE_ON_ERROR:
 .SECONDARY:
