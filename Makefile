@@ -167,7 +167,7 @@ $(O)/tests/modules/%.so: tests/modules/%.c
 test_modules := $(patsubst tests/modules/%.c,$(O)/tests/modules/%.so,$(wildcard tests/modules/*.c))
 # The doors by which public conformance sets reach the code that ships.
 doors := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/*-check.c tests/jws-verify.c))
-tests-built: all $(unit) $(helpers) $(doors) $(test_modules) fuzz-replay
+tests-built: all $(unit) $(helpers) $(doors) $(test_modules) fuzz-replay faults-built
 
 # Fuzz harnesses are built apart, with sanitizers: into O/fuzz-replay for make check, by this compiler, and into O/fuzz
 # with libFuzzer for make fuzz, by clang. fuzz_main is what drives them.
@@ -183,6 +183,15 @@ fuzz-built: $(harnesses:%=$(O)/tests/fuzz/%)
 fuzz-replay:
 	$(Q)[ -z "$(call probe_ld,$(sanitizers))" ] || $(MAKE) --no-print-directory O=$(O)/fuzz-replay SANITIZE='$(sanitizers)' CFLAGS='-O1 -g' \
 		fortify= LDFLAGS= fuzz-built
+# The programs, with sanitizers, in O/faults: calls of theirs fail when tests/system/faults.sh wants them to (tests/faults/faults.c).
+wrapped_calls = close free realloc reallocarray asprintf $(shell sed -n 's/^CALL.[^,]*, \([A-Za-z0-9_]*\),.*/\1/p' tests/faults/calls.def)
+faults_programs := keyfobd keyfob-fetch keyfob-verifyd keyfob-metadata keyfob
+$(programs) $(modules) $(library) $(pam): $(call obj,$(linked_too))
+faults-programs: $(faults_programs:%=$(O)/bin/%) $(modules) $(pam)
+faults-built:
+	$(Q)[ -z "$(call probe_ld,$(sanitizers))" ] || $(MAKE) --no-print-directory O=$(O)/faults SANITIZE='$(sanitizers)' CFLAGS='-O1 -g' \
+		fortify= fetch_mode=0755 linked_too=tests/faults/faults LDFLAGS='tests/asan-options.c -Wl,--no-as-needed -Wl,--export-dynamic-symbol=keyfob_faults_page \
+		$(wrapped_calls:%=-Wl,--wrap=%)' faults-programs
 fuzz:
 	$(Q)packaging/deps.sh --if-missing fuzz
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) O=$(O)/fuzz CC=clang SANITIZE='-fsanitize=fuzzer-no-link $(sanitizers) -fprofile-instr-generate -fcoverage-mapping' \
@@ -214,16 +223,18 @@ asan:
 	$(Q)$(MAKE) --no-print-directory check O=build/asan SANITIZE='$(sanitizers)' \
 		CFLAGS='-O1 -g' fortify= fetch_mode=0755 LDFLAGS=tests/asan-options.c
 
-# From a copy of the tree, without what was built in it.
+# From a copy of the tree, without what was built in it. Whoever builds packages for others is their maintainer, and says so
+# by Debian's variables; without them it is nobody's address (RFC 2606).
 deb:
 	$(Q)rm -rf $(O)/deb && mkdir -p $(O)/deb/source
 	$(Q)tar -c --exclude=./.git --exclude=./build --exclude='./$(O)' --exclude=node_modules . | tar -x -C $(O)/deb/source
-	$(Q)cd $(O)/deb/source && cp -r packaging/debian . && sed -i 's/@VERSION@/$(VERSION)/' debian/changelog && \
+	$(Q)cd $(O)/deb/source && cp -r packaging/debian . && sed -i "s|@VERSION@|$(VERSION)|; \
+			s|@MAINTAINER@|$${DEBFULLNAME:-keyfob maintainers} <$${DEBEMAIL:-maintainers@keyfob.invalid}>|" debian/changelog debian/control && \
 		DEB_BUILD_OPTIONS="$${DEB_BUILD_OPTIONS-noautodbgsym}" dpkg-buildpackage -b -us -uc -j$$(nproc) >../build.log 2>&1 || \
 		{ tail -n 20 ../build.log; exit 1; }
 	$(Q)rm -rf $(O)/deb/source && ls $(O)/deb/*.deb
 
-# The kills of tests/system/torture.sh, a thousand of them; and the unit tests under valgrind.
+# The tests that kill and stop, the long way; and the unit tests under valgrind.
 torture: ready
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) tests-built
 	$(Q)tests/torture.sh $(O)
@@ -233,11 +244,11 @@ valgrind: ready
 
 # A benchmark is a program or a script of bench/; a program names what it links as a unit test does. One whose libraries
 # are not there is not built, and its rows are skipped by name.
-bench_programs := $(filter-out bench/bench.c,$(wildcard bench/*.c))
-bench-built: all $(foreach source,$(bench_programs),$(if $(call names_in,$(source),libs),$(shell pkg-config --exists $(call names_in,$(source),libs) 2>/dev/null && \
+bench_programs := $(filter-out bench/bench.c bench/peer-%.c,$(wildcard bench/*.c))
+bench-built: all $(helpers) $(foreach source,$(bench_programs),$(if $(call names_in,$(source),libs),$(shell pkg-config --exists $(call names_in,$(source),libs) 2>/dev/null && \
 	echo $(source:%.c=$(O)/%)),$(source:%.c=$(O)/%)))
 $(O)/bench/%: bench/%.c $(call obj,bench/bench) $$(call obj,$$(call names_in,bench/$$*.c,links))
-	$(link) -MMD -MP -pthread -o $@ $(filter %.c %.o,$^) $(call pc,$(call names_in,$<,libs)) -lm
+	$(link) $(shell pkg-config --cflags $(call names_in,$<,libs) 2>/dev/null) -MMD -MP -pthread -o $@ $(filter %.c %.o,$^) $(call pc,$(call names_in,$<,libs)) -lm
 bench-deps:
 	$(Q)packaging/deps.sh bench
 bench: ready
@@ -269,6 +280,7 @@ install: all
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 	install -m 0644 keyring/keyfob.h $(DESTDIR)$(INCDIR)
 	install -D -m 0644 packaging/keyfob.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/keyfob.conf
+	install -D -m 0644 packaging/keyfob.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/keyfob.conf
 	install -D -m 0644 modules/module.h $(DESTDIR)$(INCDIR)/keyfob/module.h
 	$(fill_in) packaging/keyfob.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/keyfob.pc
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/lib/systemd/user
@@ -280,6 +292,6 @@ install: all
 clean:
 	rm -rf $(O)
 
-.PHONY: all check demo docs deps ready asan valgrind torture deb install clean tests-built fuzz fuzz-built fuzz-replay lint sbom bench bench-deps bench-built
+.PHONY: all check demo docs deps ready asan valgrind torture deb install clean tests-built fuzz fuzz-built fuzz-replay faults-built faults-programs lint sbom bench bench-deps bench-built
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -17,11 +17,12 @@ struct bench_way {
 	void *ctx;
 };
 
-/* Rounds of about `ms` milliseconds a way, after a warm-up; each is said in nanoseconds a time. 0: as is usual. */
+/* Rounds of about `ms` milliseconds a way, after a warm-up; each is said in nanoseconds a time (or see rate). 0: as is usual. */
 struct bench_options {
-	unsigned rounds; /* 31 */
-	unsigned ms;     /* 20; ways slower than that are done once a round */
-	bool pinned;     /* to one core; not for what starts processes or talks to them */
+	unsigned rounds; /* 31; BENCH_ROUNDS in the environment replaces it, to try a benchmark */
+	unsigned ms; /* 20; ways slower than that are done once a round */
+	bool pinned; /* to one core; not for what starts processes or talks to them */
+	const char *rate; /* unless NULL: said is how often in a second it is done, in this unit ("/s"): more is better */
 };
 
 /* Measures the ways in turns, each round beginning with another one, and says a line for each. Ends the program with
@@ -48,5 +49,8 @@ double bench_now(void);
 
 /* Runs a command to its end, its stdout to /dev/null, and says whether it ended with 0. */
 bool bench_command(char *const argv[]);
+
+/* A way that is such a command: its argv is ctx. */
+bool bench_by_command(void *ctx, unsigned long times);
 
 #endif

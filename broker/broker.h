@@ -48,8 +48,8 @@ struct user {
 /* Somebody who may have a credential: named by it, or seen asking. */
 struct reader_state {
 	uid_t uid;
+	uint32_t group; /* by which alone he is allowed, and so looked up again from time to time: policy_group_of() */
 	uint64_t asked; /* epoch seconds, 0: never */
-	bool by_group; /* allowed through a group only: looked up again from time to time */
 	enum wire_reader state;
 };
 
@@ -69,10 +69,12 @@ struct credential {
 	int64_t next_try; /* ms since the epoch, while backing off; else 0 */
 	unsigned int failed_in_row;
 
+	size_t gave; /* which line its token came from, from 1; 0: it is from an earlier broker, and nobody knows */
 	uint64_t fetches, failures, failed_at;
+	uint8_t failed_class; /* enum keyfob_class of the last failure */
 	uint64_t last_refresh_asked, last_reject;
-	struct wire_result error; /* what the last pass through the provider lines had to say; class OK: nothing */
-	struct wire_result pass; /* the same of the pass that runs */
+	struct wire_result *error; /* what the last pass through the provider lines had to say; NULL: nothing */
+	struct wire_result *pass; /* the same of the pass that runs */
 
 	struct reader_state *readers; /* by uid */
 	size_t reader_count;
@@ -114,11 +116,13 @@ struct broker {
 /* keyfobd.c */
 uint64_t now_seconds(void);
 int64_t now_ms(void);
+int64_t boot_ms(void); /* goes on in a suspend, and is never set */
 
 /* credentials.c: all of them */
 struct credential *credential_find(struct broker *b, const char *name);
-/* Bring the credentials into line with a new policy, which the broker takes over. At start: adopt what the keyring holds. */
-void credential_apply_policy(struct broker *b, struct policy *policy);
+/* Bring the credentials into line with a new policy, which the broker takes over; false: no memory for it, it is freed, and all stays
+ * as it was. At start: adopt what the keyring holds. */
+bool credential_apply_policy(struct broker *b, struct policy *policy);
 void credential_free_all(struct broker *b);
 
 /* credential.c: the life of one credential */
@@ -126,8 +130,8 @@ bool credential_is_valid(const struct credential *c);
 /* The life that a token handed out should still have, in seconds. */
 uint64_t credential_wanted_life(const struct credential *c);
 enum wire_state credential_state(const struct credential *c);
-/* Somebody allowed asked. */
-void credential_note_asked(struct credential *c, uid_t uid, bool by_group);
+/* Somebody allowed asked; by which group alone he is: policy_group_of(). */
+void credential_note_asked(struct credential *c, uid_t uid, uint32_t group);
 void credential_get(struct credential *c, struct conn *conn);
 void credential_refresh(struct credential *c, struct conn *conn);
 /* A caller has waited for a fetch as long as he may. The old token, while it lives, is better than none. */
@@ -175,18 +179,32 @@ struct fetch *fetch_start(
 	struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg);
 void fetch_cancel(struct fetch *f);
 void fetch_stop(void);
+void fetch_launcher_event(uint8_t event, uint32_t id, uint32_t value);
+/* Does this process belong to a fetch that runs? */
+bool fetch_owns(pid_t pid);
+
+/* sweep.c: what was to be taken off the keyring. error: as store_revoke_*() gave it; if it is not 0, all is looked through later. */
+void sweep_after(struct broker *b, int error);
+int64_t sweep_due(void); /* ms since the epoch */
+void sweep_tick(struct broker *b);
+
+/* failure.c: what went wrong, in words for people */
 /*
  * Add the failure of a provider line, the line-th from 0, to what a pass has
  * to say: each in turn, numbered where there are several, none longer than its
  * share; with the class of the one that leaves most to hope for.
  */
-void fetch_add_failure(struct wire_result *sum, const struct policy_credential *c, size_t line, const struct wire_result *result);
+void failure_add(struct wire_result *sum, const struct policy_credential *c, size_t line, const struct wire_result *result);
 /* The configuration is wrong or the provider refuses: it will not change by itself. */
-bool fetch_is_refusal(uint8_t class);
-const char *fetch_class_name(uint8_t class);
-void fetch_launcher_event(uint8_t event, uint32_t id, uint32_t value);
-/* Does this process belong to a fetch that runs? */
-bool fetch_owns(pid_t pid);
+bool failure_is_refusal(uint8_t class);
+const char *failure_class_name(uint8_t class);
+/* What the last pass had to say; class OK: nothing. */
+const struct wire_result *credential_error(const struct credential *c);
+/* Most credentials have no failure to tell, so there is room for one only when it is told. NULL: there is no memory for it. */
+struct wire_result *failure_of(struct wire_result **at);
+void failure_forget(struct wire_result **at);
+/* Why the keyring did not take it, and for a quota, what to raise. The text stands until the next call. */
+const char *failure_to_store(const struct broker *b, int error);
 
 /* publish.c: the thread that writes into users' keyrings */
 int publish_start(struct broker *b);
@@ -286,6 +304,8 @@ void socket_close(struct credential *c);
 /* The name stays. */
 void socket_forget(struct credential *c);
 /* Descriptors ran out: take no connections for a while, or do again. */
+int64_t sockets_due(void); /* ms since the epoch: when one that could not be made is tried again */
+void sockets_tick(struct broker *b);
 void sockets_pause(struct broker *b, bool on);
 
 /* keysets.c: the key sets of identity providers, fetched for the verifier and handed over as they are */

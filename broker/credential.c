@@ -144,9 +144,10 @@ static uint64_t plan_after_same(uint64_t expires, uint64_t now)
 
 static void back_off(struct credential *c)
 {
-	bool refused = fetch_is_refusal(c->error.class);
+	bool refused = failure_is_refusal(credential_error(c)->class);
 	int64_t wait = refused ? REFUSED_FIRST_MS : BACKOFF_FIRST_MS, cap = refused ? REFUSED_CAP_MS : BACKOFF_CAP_MS;
-	int64_t asked = (int64_t)(c->error.retry_after < RETRY_AFTER_CAP ? c->error.retry_after : RETRY_AFTER_CAP) * 1000;
+	int64_t asked =
+		(int64_t)(credential_error(c)->retry_after < RETRY_AFTER_CAP ? credential_error(c)->retry_after : RETRY_AFTER_CAP) * 1000;
 
 	if (!refused && credential_is_valid(c) && c->record.expires - now_seconds() > 3600)
 		cap = BACKOFF_CAP_VALID_MS;
@@ -196,11 +197,11 @@ static const char *whose(const struct credential *c, const struct conn *conn)
 
 static void reply_failure(struct credential *c, struct conn *conn)
 {
-	bool refused = fetch_is_refusal(c->error.class);
+	bool refused = failure_is_refusal(credential_error(c)->class);
 	int64_t wait = (c->next_try - now_ms() + 999) / 1000;
 
 	conn_reply_error(conn, refused ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, wait > 0 && !refused ? (unsigned int)wait : 0, "%s%s",
-		whose(c, conn), c->error.text);
+		whose(c, conn), credential_error(c)->text);
 }
 
 void credential_wait_is_over(struct credential *c, struct conn *conn)
@@ -208,14 +209,15 @@ void credential_wait_is_over(struct credential *c, struct conn *conn)
 	if (credential_is_valid(c) && !conn->without_token)
 		conn_reply_token(conn, c);
 	else
-		conn_reply_error(
-			conn, KEYFOB_EAGAIN, 0, "%sno token in time%s%s", whose(c, conn), *c->error.text ? ": " : "", c->error.text);
+		conn_reply_error(conn, KEYFOB_EAGAIN, 0, "%sno token in time%s%s", whose(c, conn), *credential_error(c)->text ? ": " : "",
+			credential_error(c)->text);
 }
 
 /* Is there a point in letting him wait for the next attempt? */
 static bool may_wait(const struct credential *c, const struct conn *conn)
 {
-	return (c->error.class == KEYFOB_CLASS_THROTTLED || c->error.class == KEYFOB_CLASS_TRANSIENT) && c->next_try < conn->deadline;
+	return (credential_error(c)->class == KEYFOB_CLASS_THROTTLED || credential_error(c)->class == KEYFOB_CLASS_TRANSIENT) &&
+	       c->next_try < conn->deadline;
 }
 
 /* The pass is over. The list is taken away first: an answer may bring the next request. */
@@ -238,27 +240,6 @@ static void serve_waiters(struct credential *c, bool fetched)
 	}
 }
 
-/* Why the keyring did not take it, and for a quota, what to raise. */
-static const char *store_reason(struct broker *b, int error)
-{
-	static char text[256];
-	struct store_quota quota;
-
-	if (error != -EDQUOT || !store_quota(&b->store, &quota))
-		return error == -EBUSY ? "another broker keeps this user's ring" : strerror(-error);
-	if (b->own)
-		snprintf(text, sizeof(text),
-			"the keys of uid %u take %lu of %lu (kernel.keys.maxkeys) and %lu of %lu bytes (kernel.keys.maxbytes): have root "
-			"raise these",
-			geteuid(), quota.keys, quota.max_keys, quota.bytes, quota.max_bytes);
-	else
-		snprintf(text, sizeof(text),
-			"root's keys take %lu of %lu (kernel.keys.root_maxkeys) and %lu of %lu bytes (kernel.keys.root_maxbytes), "
-			"and half is keyfob's limit: raise these",
-			quota.keys, quota.max_keys, quota.bytes, quota.max_bytes);
-	return text;
-}
-
 void credential_published(struct broker *b, const char *name, uid_t uid, int error, bool slow)
 {
 	struct credential *c = credential_find(b, name);
@@ -267,7 +248,8 @@ void credential_published(struct broker *b, const char *name, uid_t uid, int err
 	struct conn *conn, *next;
 
 	if (error < 0 && error != -ENOKEY && error != -EKEYEXPIRED)
-		log_warning("credential=%s uid=%u event=publish-failed error=\"%s\"; served by socket", name, uid, store_reason(b, error));
+		log_warning(
+			"credential=%s uid=%u event=publish-failed error=\"%s\"; served by socket", name, uid, failure_to_store(b, error));
 	if (slow && user) {
 		log_warning("uid=%u event=publish-slow; served by socket for an hour", uid);
 		user->slow_until = now_seconds() + 3600;
@@ -279,7 +261,7 @@ void credential_published(struct broker *b, const char *name, uid_t uid, int err
 	/* While the job ran he lost the right to it, or it was dropped from the configuration: nobody else knows of this copy. */
 	if (error == 0 && !reader) {
 		publish_lock();
-		store_revoke_copy(&b->store, uid, name);
+		sweep_after(b, store_revoke_copy(&b->store, uid, name));
 		publish_unlock();
 	}
 	if (!c)
@@ -300,7 +282,7 @@ void credential_published(struct broker *b, const char *name, uid_t uid, int err
 	}
 }
 
-void credential_note_asked(struct credential *c, uid_t uid, bool by_group)
+void credential_note_asked(struct credential *c, uid_t uid, uint32_t group)
 {
 	struct reader_state *reader = reader_of(c, uid, true);
 	bool is_new, was_away;
@@ -310,7 +292,7 @@ void credential_note_asked(struct credential *c, uid_t uid, bool by_group)
 	is_new = reader->asked == 0;
 	was_away = reader->asked + ASKED_DAYS * 86400 <= now_seconds();
 	reader->asked = now_seconds();
-	reader->by_group = by_group;
+	reader->group = group;
 	if (was_away)
 		files_reader_changed(c, uid);
 	if (is_new || c->asked_saved + 3600 < reader->asked)
@@ -407,13 +389,13 @@ static struct credential *missing_source(const struct credential *c)
 
 static void report_source(struct credential *c, const struct credential *source)
 {
-	struct wire_result failure = { .class = source->error.class, .retry_after = source->error.retry_after };
+	struct wire_result failure = { .class = credential_error(source)->class, .retry_after = credential_error(source)->retry_after };
 
 	/* It came, but too near its end to be kept. */
 	if (failure.class == KEYFOB_CLASS_OK)
 		failure.class = KEYFOB_CLASS_TRANSIENT;
 
-	snprintf(failure.text, sizeof(failure.text), "credential %s: %.900s", source->name, source->error.text);
+	snprintf(failure.text, sizeof(failure.text), "credential %s: %.900s", source->name, credential_error(source)->text);
 	credential_fetched(c, &failure, NULL, 0);
 }
 
@@ -463,8 +445,15 @@ static void start_pass(struct credential *c)
 {
 	c->provider = 0;
 	c->next_try = 0;
-	memset(&c->pass, 0, sizeof(c->pass));
+	failure_forget(&c->pass);
 	try_provider(c);
+}
+
+static void end_pass(struct credential *c)
+{
+	failure_forget(&c->error);
+	c->error = c->pass;
+	c->pass = NULL;
 }
 
 static void note_failure(struct credential *c, const struct wire_result *result)
@@ -472,11 +461,13 @@ static void note_failure(struct credential *c, const struct wire_result *result)
 	size_t line = c->provider < c->policy->provider_count ? c->provider : 0;
 	char text[WIRE_TEXT_MAX + 256];
 
-	fetch_add_failure(&c->pass, c->policy, line, result);
+	if (failure_of(&c->pass))
+		failure_add(c->pass, c->policy, line, result);
 	c->failures++;
 	c->failed_at = now_seconds();
+	c->failed_class = result->class;
 	log_warning("credential=%s event=fetch-failed provider=%s class=%s text=\"%s\"", c->name, c->policy->providers[line].module,
-		fetch_class_name(result->class), log_quote(result->text, text, sizeof(text)));
+		failure_class_name(result->class), log_quote(result->text, text, sizeof(text)));
 }
 
 /* The keyring is the one store of tokens; only where it has no room does the broker hold one itself. */
@@ -493,10 +484,10 @@ static void store_token(struct credential *c, const char *token, size_t length)
 	buffer_free(&c->held);
 	if (error < 0) {
 		log_warning("credential=%s event=store-failed error=\"%s\"; held in memory, served by socket", c->name,
-			store_reason(c->broker, error));
+			failure_to_store(c->broker, error));
 		buffer_put(&c->held, token, length);
-		if (c->broker->own)
-			snprintf(c->error.text, sizeof(c->error.text), "not on the keyring: %s", store_reason(c->broker, error));
+		if (c->broker->own && failure_of(&c->error))
+			snprintf(c->error->text, sizeof(c->error->text), "not on the keyring: %s", failure_to_store(c->broker, error));
 	}
 	buffer_free(&bytes);
 	c->has_token = error == 0 || c->held.length;
@@ -518,6 +509,7 @@ static void take_token(struct credential *c, const struct wire_result *result, c
 	memcpy(c->record.subject, result->subject, sizeof(c->record.subject));
 	free(c->record.definition);
 	c->record.definition = strdup(c->policy->definition);
+	c->gave = c->provider + 1;
 	store_token(c, token, length);
 	log_info("credential=%s event=fetched provider=%s token=#%s expires=%" PRIu64 " refresh=%" PRIu64 "%s", c->name,
 		c->policy->providers[c->provider].module, c->record.fingerprint, c->record.expires, c->record.refresh,
@@ -531,7 +523,7 @@ void credential_fetched(struct credential *c, const struct wire_result *result, 
 		c->failed_in_row = 0;
 		c->next_try = 0;
 		c->forced = false;
-		c->error = c->pass;
+		end_pass(c);
 		take_token(c, result, token, length);
 		files_changed(c);
 		/* Too short a life to be stored, but good for who waits; to ask again at once would be a storm. */
@@ -549,7 +541,7 @@ void credential_fetched(struct credential *c, const struct wire_result *result, 
 	}
 	c->failed_in_row++;
 	c->forced = false;
-	c->error = c->pass;
+	end_pass(c);
 	back_off(c);
 	serve_waiters(c, false);
 	resume_dependents(c);
@@ -562,26 +554,31 @@ static void revoke_if_its(void *arg, uid_t uid, const char *name)
 	struct credential *c = arg;
 
 	if (strcmp(name, c->name) == 0)
-		store_revoke_copy(&c->broker->store, uid, name);
+		sweep_after(c->broker, store_revoke_copy(&c->broker->store, uid, name));
 }
 
 /* What the keyring holds, not what we remember: a copy may be nobody's any more. */
-void credential_revoke_copies(struct credential *c)
+static void revoke_copies(struct credential *c)
 {
-	publish_lock();
-	store_each_copy(&c->broker->store, revoke_if_its, c);
-	publish_unlock();
+	sweep_after(c->broker, store_each_copy(&c->broker->store, revoke_if_its, c));
 	for (size_t i = 0; i < c->reader_count; i++)
 		c->readers[i].state = WIRE_READER_NONE;
 }
 
+void credential_revoke_copies(struct credential *c)
+{
+	publish_lock();
+	revoke_copies(c);
+	publish_unlock();
+}
+
 void credential_drop(struct credential *c, const char *why)
 {
-	/* The master first: what is published after this is published from it. */
+	/* The master last: whoever is killed before that has dropped nothing, and no copy stands without one. */
 	publish_lock();
-	store_revoke_master(&c->broker->store, c->name);
+	revoke_copies(c);
+	sweep_after(c->broker, store_revoke_master(&c->broker->store, c->name));
 	publish_unlock();
-	credential_revoke_copies(c);
 	if (c->has_token)
 		log_notice("credential=%s event=dropped token=#%s reason=\"%s\"", c->name, c->record.fingerprint, why);
 	c->has_token = false;

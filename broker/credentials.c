@@ -51,6 +51,8 @@ static void free_credential(struct credential *c)
 	socket_forget(c);
 	store_record_free(&c->record);
 	buffer_free(&c->held);
+	failure_forget(&c->error);
+	failure_forget(&c->pass);
 	free(c->readers);
 	free(c->name);
 	free(c);
@@ -79,7 +81,7 @@ static void remove_credential(struct credential *c)
 
 	socket_close(c);
 	credential_drop(c, "it is not configured any more");
-	store_put_asked(&c->broker->store, c->name, NULL, 0, 0);
+	sweep_after(c->broker, store_put_asked(&c->broker->store, c->name, NULL, 0, 0));
 	for (; conn; conn = next) {
 		next = conn->next_waiter;
 		conn->credential = NULL;
@@ -95,8 +97,8 @@ static void revoke_stray_master(void *arg, const char *name)
 	if (credential_find(b, name))
 		return;
 	log_notice("credential=%s event=dropped reason=\"it is not configured any more\"", name);
-	store_revoke_master(&b->store, name);
-	store_put_asked(&b->store, name, NULL, 0, 0);
+	sweep_after(b, store_revoke_master(&b->store, name));
+	sweep_after(b, store_put_asked(&b->store, name, NULL, 0, 0));
 }
 
 static void adopt_copy(void *arg, uid_t uid, const char *name)
@@ -105,29 +107,44 @@ static void adopt_copy(void *arg, uid_t uid, const char *name)
 	struct credential *c = credential_find(b, name);
 
 	if (!c)
-		store_revoke_copy(&b->store, uid, name);
+		sweep_after(b, store_revoke_copy(&b->store, uid, name));
 	else
 		reader_of(c, uid, true);
 }
 
-void credential_apply_policy(struct broker *b, struct policy *policy)
+/* Of each credential of the policy the one there is, or a new one. NULL: no memory. */
+static struct credential **list_of(struct broker *b, const struct policy *policy)
 {
-	struct credential **list = calloc(policy->count + 1, sizeof(*list)), **old_list = b->credentials;
+	struct credential **list = calloc(policy->count + 1, sizeof(*list));
+	size_t i = 0;
+
+	for (; list && i < policy->count; i++) {
+		list[i] = credential_find(b, policy->credentials[i].name);
+		if (!list[i])
+			list[i] = new_credential(b, &policy->credentials[i]);
+		if (!list[i])
+			break;
+	}
+	if (!list || i == policy->count)
+		return list;
+	while (i-- > 0)
+		if (!credential_find(b, list[i]->name))
+			free_credential(list[i]);
+	free(list);
+	return NULL;
+}
+
+bool credential_apply_policy(struct broker *b, struct policy *policy)
+{
+	struct credential **list = list_of(b, policy), **old_list = b->credentials;
 	struct policy *old_policy = b->policy;
 	size_t old_count = b->count;
 
 	if (!list) {
 		policy_free(policy);
-		return;
+		return false;
 	}
 	publish_flush();
-	for (size_t i = 0; i < policy->count; i++) {
-		struct credential *c = credential_find(b, policy->credentials[i].name);
-
-		list[i] = c ? c : new_credential(b, &policy->credentials[i]);
-		if (!list[i])
-			abort();
-	}
 	b->credentials = list;
 	b->count = policy->count;
 	b->policy = policy;
@@ -154,8 +171,8 @@ void credential_apply_policy(struct broker *b, struct policy *policy)
 	if (!old_policy) {
 		for (size_t i = 0; i < b->count; i++)
 			adopt(b->credentials[i]);
-		store_each_credential(&b->store, revoke_stray_master, b);
-		store_each_copy(&b->store, adopt_copy, b);
+		sweep_after(b, store_each_credential(&b->store, revoke_stray_master, b));
+		sweep_after(b, store_each_copy(&b->store, adopt_copy, b));
 	}
 	serve_reloaded(b);
 	free(old_list);
@@ -166,6 +183,7 @@ void credential_apply_policy(struct broker *b, struct policy *policy)
 			readers_publish(b->credentials[i]);
 	files_reloaded(b);
 	sockets_reloaded(b);
+	return true;
 }
 
 void credential_free_all(struct broker *b)

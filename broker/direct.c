@@ -60,12 +60,12 @@ static void on_result(void *arg, const struct wire_result *result, const char *t
 		buffer_put_u64(&d->reply, result->refresh);
 		buffer_put_text(&d->reply, result->fingerprint);
 	} else {
-		fetch_add_failure(&d->failure, d->credential, d->provider, result);
+		failure_add(&d->failure, d->credential, d->provider, result);
 		if (++d->provider < d->credential->provider_count) {
 			try_provider(d);
 			return;
 		}
-		put_error(d, fetch_is_refusal(d->failure.class) ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, d->failure.text);
+		put_error(d, failure_is_refusal(d->failure.class) ? KEYFOB_EPROVIDER : KEYFOB_EAGAIN, d->failure.text);
 	}
 	event_base_loopbreak(d->broker->base);
 }

@@ -62,6 +62,9 @@ static bool find_expiry(const struct keyfob_reply *reply, unsigned int ttl, time
 		snprintf(result->audience, sizeof(result->audience), "%s", claims.audience);
 		snprintf(result->subject, sizeof(result->subject), "%s", claims.subject);
 	}
+	/* Issued later than now: this host's clock is behind, and the end comes sooner than it looks. */
+	if (claims.has_expires && claims.issued > now && claims.issued < claims.expires)
+		claims.expires -= claims.issued - now;
 	if (claims.has_expires && (!expires || claims.expires < expires))
 		expires = claims.expires;
 	else if (!expires && ttl)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -57,64 +58,56 @@ static const int socket_calls[] = {
 /* A fetch has secrets to take and its result to send, and nothing else to do with a socket. */
 static const int channel_calls[] = { SCMP_SYS(sendmsg), SCMP_SYS(recvmsg), SANDBOX_END };
 
-/* What a helper must not do, even as its own user: reach other processes, keys, or rare corners of the kernel. */
-static const int exec_denied[] = {
-	SCMP_SYS(add_key),
-	SCMP_SYS(request_key),
-	SCMP_SYS(keyctl),
-	SCMP_SYS(ptrace),
-	SCMP_SYS(process_vm_readv),
-	SCMP_SYS(process_vm_writev),
-	SCMP_SYS(process_madvise),
-	SCMP_SYS(pidfd_getfd),
-	SCMP_SYS(kcmp),
-	SCMP_SYS(setsid),
-	SCMP_SYS(mount),
-	SCMP_SYS(umount2),
-	SCMP_SYS(pivot_root),
-	SCMP_SYS(chroot),
-	SCMP_SYS(move_mount),
-	SCMP_SYS(open_tree),
-	SCMP_SYS(fsopen),
-	SCMP_SYS(fsconfig),
-	SCMP_SYS(fsmount),
-	SCMP_SYS(fspick),
-	SCMP_SYS(mount_setattr),
-	SCMP_SYS(open_by_handle_at),
-	SCMP_SYS(unshare),
-	SCMP_SYS(setns),
-	SCMP_SYS(bpf),
-	SCMP_SYS(perf_event_open),
-	SCMP_SYS(userfaultfd),
-	SCMP_SYS(fanotify_init),
-	SCMP_SYS(io_uring_setup),
-	SCMP_SYS(io_uring_enter),
-	SCMP_SYS(io_uring_register),
-	SCMP_SYS(kexec_load),
-	SCMP_SYS(kexec_file_load),
-	SCMP_SYS(init_module),
-	SCMP_SYS(finit_module),
-	SCMP_SYS(delete_module),
-	SCMP_SYS(reboot),
-	SCMP_SYS(swapon),
-	SCMP_SYS(swapoff),
-	SCMP_SYS(acct),
-	SCMP_SYS(quotactl),
-	SCMP_SYS(settimeofday),
-	SCMP_SYS(clock_settime),
-	SCMP_SYS(clock_adjtime),
-	SCMP_SYS(adjtimex),
-	SCMP_SYS(syslog),
-	SCMP_SYS(iopl),
-	SCMP_SYS(ioperm),
-	SCMP_SYS(lookup_dcookie),
-	SCMP_SYS(vhangup),
-	SANDBOX_END,
+/*
+ * What a helper may do: start programs, work on files, talk to others. Not on
+ * it is what reaches other processes of its user, keys, or rare corners of the
+ * kernel; System V's and POSIX' queues and memory, since fetches share a uid;
+ * and setsid, which keeps it where the broker knows it for a fetch.
+ */
+static const int exec_calls[] = {
+	/* processes */
+	SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(wait4), SCMP_SYS(waitid), SCMP_SYS(kill),
+	SCMP_SYS(tkill), SCMP_SYS(tgkill), SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_send_signal), SCMP_SYS(rt_sigqueueinfo),
+	SCMP_SYS(rt_tgsigqueueinfo), SCMP_SYS(pause), SCMP_SYS(setpgid), SCMP_SYS(getpgrp), SCMP_SYS(prctl), SCMP_SYS(arch_prctl),
+	SCMP_SYS(setrlimit), SCMP_SYS(getpriority), SCMP_SYS(ioprio_get), SCMP_SYS(sched_getattr), SCMP_SYS(sched_get_priority_max),
+	SCMP_SYS(sched_get_priority_min), SCMP_SYS(sched_rr_get_interval), SCMP_SYS(seccomp), SCMP_SYS(landlock_create_ruleset),
+	SCMP_SYS(landlock_add_rule), SCMP_SYS(landlock_restrict_self),
+	/* who it is: the kernel lets it become nobody else */
+	SCMP_SYS(capset), SCMP_SYS(setuid), SCMP_SYS(setgid), SCMP_SYS(setreuid), SCMP_SYS(setregid), SCMP_SYS(setresuid),
+	SCMP_SYS(setresgid), SCMP_SYS(setgroups), SCMP_SYS(setfsuid), SCMP_SYS(setfsgid),
+	/* time */
+	SCMP_SYS(alarm), SCMP_SYS(getitimer), SCMP_SYS(setitimer), SCMP_SYS(timer_create), SCMP_SYS(timer_settime), SCMP_SYS(timer_gettime),
+	SCMP_SYS(timer_getoverrun), SCMP_SYS(timer_delete),
+	/* memory */
+	SCMP_SYS(mincore), SCMP_SYS(msync), SCMP_SYS(mlockall), SCMP_SYS(munlockall), SCMP_SYS(memfd_create), SCMP_SYS(get_mempolicy),
+	SCMP_SYS(pkey_alloc), SCMP_SYS(pkey_free), SCMP_SYS(pkey_mprotect), SCMP_SYS(futex_waitv),
+	/* files */
+	SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(creat), SCMP_SYS(close_range), SCMP_SYS(fcntl), SCMP_SYS(flock), SCMP_SYS(getdents),
+	SCMP_SYS(pwrite64), SCMP_SYS(preadv), SCMP_SYS(preadv2), SCMP_SYS(pwritev), SCMP_SYS(pwritev2), SCMP_SYS(sendfile),
+	SCMP_SYS(splice), SCMP_SYS(tee), SCMP_SYS(copy_file_range), SCMP_SYS(readahead), SCMP_SYS(truncate), SCMP_SYS(ftruncate),
+	SCMP_SYS(fallocate), SCMP_SYS(sync), SCMP_SYS(syncfs), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(sync_file_range),
+	SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(link), SCMP_SYS(linkat), SCMP_SYS(symlink), SCMP_SYS(symlinkat),
+	SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(mkdir), SCMP_SYS(mkdirat), SCMP_SYS(rmdir), SCMP_SYS(mknod), SCMP_SYS(mknodat),
+	SCMP_SYS(umask), SCMP_SYS(chdir), SCMP_SYS(fchdir), SCMP_SYS(chmod), SCMP_SYS(fchmod), SCMP_SYS(fchmodat), SCMP_SYS(chown),
+	SCMP_SYS(fchown), SCMP_SYS(lchown), SCMP_SYS(fchownat), SCMP_SYS(utime), SCMP_SYS(utimes), SCMP_SYS(futimesat), SCMP_SYS(utimensat),
+	SCMP_SYS(getxattr), SCMP_SYS(lgetxattr), SCMP_SYS(fgetxattr), SCMP_SYS(listxattr), SCMP_SYS(llistxattr), SCMP_SYS(flistxattr),
+	SCMP_SYS(setxattr), SCMP_SYS(lsetxattr), SCMP_SYS(fsetxattr), SCMP_SYS(removexattr), SCMP_SYS(lremovexattr), SCMP_SYS(fremovexattr),
+	SCMP_SYS(inotify_init), SCMP_SYS(inotify_init1), SCMP_SYS(inotify_add_watch), SCMP_SYS(inotify_rm_watch), SCMP_SYS(eventfd),
+	SCMP_SYS(signalfd),
+	/* sockets, beside socket_calls */
+	SCMP_SYS(listen), SCMP_SYS(accept), SCMP_SYS(accept4), SANDBOX_END
 };
 
 #define SOCK_TYPE 0xfu /* without SOCK_CLOEXEC and SOCK_NONBLOCK */
 
-/* TCP, UDP, and the routing socket that getaddrinfo(3) asks for the host's addresses. */
+/* The socket that getaddrinfo(3) asks for the host's addresses. */
+static int allow_routing(void *filter)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, SANDBOX_IS(0, SANDBOX_WHOLE, AF_NETLINK),
+		SANDBOX_IS(2, SANDBOX_WHOLE, NETLINK_ROUTE));
+}
+
+/* TCP, UDP, and the names of hosts. */
 static int allow_network(void *filter)
 {
 	static const uint64_t domains[] = { AF_INET, AF_INET6 };
@@ -131,48 +124,53 @@ static int allow_network(void *filter)
 	for (size_t i = 0; !rc && i < 8; i++)
 		rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3, SANDBOX_IS(0, SANDBOX_WHOLE, domains[i / 4]),
 			SANDBOX_IS(1, SOCK_TYPE, kinds[i % 4].type), SANDBOX_IS(2, SANDBOX_WHOLE, kinds[i % 4].protocol));
-	if (!rc)
-		rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, SANDBOX_IS(0, SANDBOX_WHOLE, AF_NETLINK),
-			SANDBOX_IS(2, SANDBOX_WHOLE, NETLINK_ROUTE));
-	return rc;
+	return rc ? rc : allow_routing(filter);
 }
 
-static int deny_for_exec(void *filter)
+static int allow_programs(void *filter)
 {
-	/* Asking for the present one (all bits set) is harmless, and common. */
-	const struct scmp_arg_cmp other_personality = { 0, SCMP_CMP_NE, SANDBOX_WHOLE, 0 };
-	const struct scmp_arg_cmp rare_family = { 0, SCMP_CMP_GT, AF_NETLINK, 0 };
-	const uint32_t no = SCMP_ACT_ERRNO(EPERM);
-	int rc = 0;
+	static const uint64_t domains[] = { AF_UNIX, AF_INET, AF_INET6 };
+	/* Zero stands for the process itself: a limit or a priority would cripple another fetch of this user. */
+	static const struct {
+		int call;
+		unsigned int argument;
+		uint64_t mask, value;
+	} rules[] = {
+		{ SCMP_SYS(clone), 0, SANDBOX_NEW_NAMESPACES, 0 },
+		{ SCMP_SYS(setpriority), 1, SANDBOX_WHOLE, 0 },
+		{ SCMP_SYS(sched_setaffinity), 0, SANDBOX_WHOLE, 0 },
+		{ SCMP_SYS(sched_setscheduler), 0, SANDBOX_WHOLE, 0 },
+		/* Asking for the present one. */
+		{ SCMP_SYS(personality), 0, SANDBOX_WHOLE, SANDBOX_WHOLE },
+	};
+	int rc = sandbox_allow(filter, exec_calls);
 
-	for (const int *call = exec_denied; !rc && *call != SANDBOX_END; call++)
-		rc = seccomp_rule_add(filter, no, *call, 0);
-	for (uint64_t bit = 1; !rc && bit <= SANDBOX_NEW_NAMESPACES; bit <<= 1)
-		if (bit & SANDBOX_NEW_NAMESPACES)
-			rc = seccomp_rule_add(filter, no, SCMP_SYS(clone), 1, SANDBOX_IS(0, bit, bit));
 	if (!rc)
-		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+		rc = sandbox_allow(filter, socket_calls);
+	for (size_t i = 0; !rc && i < LENGTH(rules); i++)
+		rc = sandbox_allow_if(filter, rules[i].call, rules[i].argument, rules[i].mask, rules[i].value);
+	for (size_t i = 0; !rc && i < LENGTH(domains); i++)
+		rc = sandbox_allow_if(filter, SCMP_SYS(socket), 0, SANDBOX_WHOLE, domains[i]);
 	if (!rc)
-		rc = seccomp_rule_add(filter, no, SCMP_SYS(personality), 1, other_personality);
-	/* Unix, IPv4, IPv6 and netlink; not the families that only load rare kernel modules or reach past the host. */
-	for (uint32_t domain = AF_INET + 1; !rc && domain < AF_NETLINK; domain++)
-		if (domain != AF_INET6)
-			rc = seccomp_rule_add(filter, no, SCMP_SYS(socket), 1, SANDBOX_IS(0, SANDBOX_WHOLE, domain));
-	if (!rc)
-		rc = seccomp_rule_add(filter, no, SCMP_SYS(socket), 1, rare_family);
+		rc = allow_routing(filter);
+	/* Whatever differs in a bit from typing into a terminal what its shell then does. Plain inequality would see 64 bits. */
+	for (uint64_t bit = 1; !rc && bit & SANDBOX_WHOLE; bit <<= 1)
+		rc = sandbox_allow_if(filter, SCMP_SYS(ioctl), 1, bit, ~(uint64_t)TIOCSTI & bit);
 	return rc;
 }
 
 static int filter_calls(enum keyfob_sandbox kind, char *why, size_t why_size)
 {
-	/* A call by another way than the native one (x32, 32 bit) ends the process, in all kinds. */
-	scmp_filter_ctx filter = seccomp_init(kind == KEYFOB_SANDBOX_EXEC ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM));
-	int rc = filter ? 0 : -ENOMEM;
+	/*
+	 * To a program a call that is not on its list is one that this kernel
+	 * does not know: it takes an older one. A call by another way than the
+	 * native one (x32, 32 bit) ends the process, in all kinds.
+	 */
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(kind == KEYFOB_SANDBOX_EXEC ? ENOSYS : EPERM));
+	int rc = filter ? sandbox_allow_common(filter) : -ENOMEM;
 
 	if (!rc && kind == KEYFOB_SANDBOX_EXEC)
-		rc = deny_for_exec(filter);
-	else if (!rc)
-		rc = sandbox_allow_common(filter);
+		rc = allow_programs(filter);
 	if (!rc && kind == KEYFOB_SANDBOX_NETWORK)
 		rc = allow_network(filter);
 	if (!rc && kind == KEYFOB_SANDBOX_FILE)
@@ -291,9 +289,11 @@ static void limit_resources(enum keyfob_sandbox kind)
 	limit_processes(exec ? 512 : 64);
 	limit(RLIMIT_FSIZE, exec ? 64u << 20 : 0);
 	limit(RLIMIT_NOFILE, exec ? 256 : 64);
-	/* The address sanitizer reserves terabytes. */
-	if (!SANDBOX_ASAN)
-		limit(RLIMIT_AS, exec ? 4ull << 30 : 1ull << 30);
+	/* The address sanitizer reserves terabytes, and what runs WebAssembly (Node.js' fetch does) tens of gigabytes. */
+	if (!SANDBOX_ASAN) {
+		limit(RLIMIT_AS, exec ? 64ull << 30 : 1ull << 30);
+		limit(RLIMIT_DATA, exec ? 4ull << 30 : 1ull << 30);
+	}
 	/* A write past the limit shall fail, not kill. Programs start with the default. */
 	if (!exec)
 		signal(SIGXFSZ, SIG_IGN);

@@ -26,6 +26,7 @@
 #define IN_FLIGHT_MAX 4
 #define DOCUMENTS_MAX 32 /* of all identity providers */
 #define STARTS_PER_SECOND 15
+#define STARTING_MAX 16 /* that the launcher was asked for and did not start yet: it has room for few requests, and nobody waits here */
 #define FRAMES_AT_ONCE 32
 #define LINES_MAX 256 /* keyfob-fetch itself sends 200 */
 #define GRACE_SECONDS 6 /* for the sandbox to come up and a program to be ended, beside the attempt's own timeout */
@@ -39,6 +40,7 @@ struct fetch {
 	fetch_done done;
 	fetch_tell tell;
 	void *arg;
+	struct gate *gate;
 	uint32_t id;
 	pid_t pid;
 	int fd; /* -1 while it waits for its turn */
@@ -48,7 +50,18 @@ struct fetch {
 	struct event *readable, *deadline;
 };
 
+/* Those of one module that run as one user: how many there are, and when the last ones began, the oldest at `next`. */
+struct gate {
+	struct gate *following;
+	char *module;
+	uid_t run_as;
+	unsigned int running;
+	int64_t starts[STARTS_PER_SECOND];
+	unsigned int next;
+};
+
 static struct fetch *fetches;
+static struct gate *gates;
 static uint32_t last_id;
 
 static void begin_next(void);
@@ -73,8 +86,10 @@ static void release(struct fetch *f)
 		event_free(f->readable);
 	if (f->deadline)
 		event_free(f->deadline);
-	if (f->fd >= 0)
+	if (f->fd >= 0) {
 		close(f->fd);
+		f->gate->running--;
+	}
 	buffer_free(&f->document);
 	free(f);
 }
@@ -307,6 +322,7 @@ void fetch_launcher_event(uint8_t event, uint32_t id, uint32_t value)
 		return;
 	if (event == LAUNCHER_STARTED) {
 		f->pid = (pid_t)value;
+		begin_next();
 		return;
 	}
 	/* Its last frame may still be unread. */
@@ -314,10 +330,13 @@ void fetch_launcher_event(uint8_t event, uint32_t id, uint32_t value)
 		return;
 	if (WIFSIGNALED(status))
 		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-	else if (WEXITSTATUS(status) == 126)
+	else if (WEXITSTATUS(status) == LAUNCHER_EXIT_LACK)
+		fail(f, KEYFOB_CLASS_TRANSIENT,
+			"keyfob-fetch cannot be started: this host lacks memory, processes or descriptors just now");
+	else if (WEXITSTATUS(status) == LAUNCHER_EXIT_USER)
 		fail(f, KEYFOB_CLASS_CONFIG, "keyfob-fetch cannot become user %s",
 			f->provider->run_as_name ? f->provider->run_as_name : LAUNCHER_USER_FETCH);
-	else if (WEXITSTATUS(status) == 127)
+	else if (WEXITSTATUS(status) == LAUNCHER_EXIT_PROGRAM)
 		fail(f, KEYFOB_CLASS_CONFIG, "%s cannot be executed", f->broker->fetch_path);
 	else
 		fail(f, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch ended with status %d and no result", WEXITSTATUS(status));
@@ -371,6 +390,7 @@ static int begin(struct fetch *f)
 	fcntl(pair[0], F_SETFL, O_NONBLOCK);
 	wire_refuse_descriptors(pair[0]);
 	f->fd = pair[0];
+	f->gate->running++;
 	buffer_init(&request, WIRE_MAX);
 	put_request(&request, f);
 	error = wire_send(f->fd, &request, -1);
@@ -387,16 +407,6 @@ static int begin(struct fetch *f)
 	return 0;
 }
 
-/* When the last fetches of a module began, the oldest at `next`. */
-struct gate {
-	struct gate *following;
-	char *module;
-	uid_t run_as;
-	int64_t starts[STARTS_PER_SECOND];
-	unsigned int next;
-};
-
-static struct gate *gates;
 static struct event *turn;
 
 static struct gate *gate_of(const struct policy_provider *p)
@@ -423,38 +433,28 @@ static struct gate *gate_of(const struct policy_provider *p)
 /* Documents come from many servers, so one that hangs takes only its own room. */
 static bool has_room(const struct fetch *wanted)
 {
-	unsigned int same = 0, other = 0;
+	unsigned int same = 0;
 
-	for (const struct fetch *f = fetches; f; f = f->next) {
-		if (f->fd < 0 || strcmp(f->provider->module, wanted->provider->module) != 0 ||
-			f->provider->run_as != wanted->provider->run_as)
-			continue;
-		if (gives_document(wanted) && strcmp(f->credential->name, wanted->credential->name) != 0)
-			other++;
-		else
-			same++;
-	}
-	return same < IN_FLIGHT_MAX && same + other < DOCUMENTS_MAX;
+	if (!gives_document(wanted))
+		return wanted->gate->running < IN_FLIGHT_MAX;
+	for (const struct fetch *f = fetches; f; f = f->next)
+		same += f->fd >= 0 && f->gate == wanted->gate && strcmp(f->credential->name, wanted->credential->name) == 0;
+	return same < IN_FLIGHT_MAX && wanted->gate->running < DOCUMENTS_MAX;
 }
 
 /* How long this one must still wait, in ms. */
 static int64_t must_wait(const struct fetch *f, int64_t now)
 {
-	const struct gate *g = gate_of(f->provider);
-	int64_t left = g ? g->starts[g->next] + 1000 - now : 0;
+	int64_t left = f->gate->starts[f->gate->next] + 1000 - now;
 
 	/* More than a second: the clock was set back. */
 	return left > 1000 ? 0 : left;
 }
 
-static void note_start(const struct fetch *f, int64_t now)
+static void note_start(struct gate *g, int64_t now)
 {
-	struct gate *g = gate_of(f->provider);
-
-	if (g) {
-		g->starts[g->next] = now;
-		g->next = (g->next + 1) % STARTS_PER_SECOND;
-	}
+	g->starts[g->next] = now;
+	g->next = (g->next + 1) % STARTS_PER_SECOND;
 }
 
 static void on_turn(evutil_socket_t fd, short what, void *arg)
@@ -471,8 +471,9 @@ static void take_turn_in(struct event_base *base, int64_t ms)
 
 	if (!turn)
 		turn = event_new(base, -1, 0, on_turn, NULL);
-	if (turn)
-		event_add(turn, &delay);
+	/* At once is too early, but never would be too late. */
+	if (turn && event_add(turn, &delay) < 0)
+		event_active(turn, EV_TIMEOUT, 0);
 }
 
 /* The list has the newest first: of those that may begin, the oldest does. A fetch's end, or the timer, brings the next. */
@@ -480,22 +481,27 @@ static void begin_next(void)
 {
 	struct fetch *oldest = NULL;
 	int64_t now = now_ms(), shortest = INT64_MAX;
+	unsigned int starting = 0;
 	int error;
 
 	for (struct fetch *f = fetches; f; f = f->next) {
 		int64_t wait = f->fd < 0 && has_room(f) ? must_wait(f, now) : INT64_MAX;
 
+		starting += f->fd >= 0 && !f->pid;
 		if (wait <= 0)
 			oldest = f;
 		else if (wait < shortest)
 			shortest = wait;
 	}
+	/* The next LAUNCHER_STARTED brings another. */
+	if (starting >= STARTING_MAX)
+		return;
 	if (!oldest) {
 		if (shortest != INT64_MAX)
 			take_turn_in(fetches->broker->base, shortest);
 		return;
 	}
-	note_start(oldest, now);
+	note_start(oldest->gate, now);
 	error = begin(oldest);
 	if (error < 0)
 		fail(oldest, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch cannot be started: %s", strerror(-error));
@@ -522,11 +528,17 @@ void fetch_stop(void)
 struct fetch *fetch_start(
 	struct broker *b, const struct policy_credential *c, const struct policy_provider *p, fetch_done done, fetch_tell tell, void *arg)
 {
-	struct fetch *f = calloc(1, sizeof(*f));
+	struct gate *gate = gate_of(p);
+	struct fetch *f = gate ? calloc(1, sizeof(*f)) : NULL;
 
-	if (!f)
+	if (f && !turn)
+		turn = event_new(b->base, -1, 0, on_turn, NULL);
+	if (!f || !turn) {
+		free(f);
 		return NULL;
+	}
 	buffer_init(&f->document, WIRE_KEYSET_MAX);
+	f->gate = gate;
 	f->broker = b;
 	f->credential = c;
 	f->provider = p;
@@ -551,49 +563,4 @@ void fetch_cancel(struct fetch *f)
 	release(f);
 	/* Its place is free. */
 	take_turn_in(base, 0);
-}
-
-/* --- what a pass has to say ------------------------------------------------------------- */
-
-static const struct {
-	const char *name;
-	int hope;
-} classes[] = {
-	[KEYFOB_CLASS_OK] = { "ok", -1 },
-	[KEYFOB_CLASS_CONFIG] = { "config", 0 },
-	[KEYFOB_CLASS_PERMANENT] = { "permanent", 0 },
-	[KEYFOB_CLASS_UNAVAILABLE] = { "unavailable", 1 },
-	[KEYFOB_CLASS_TRANSIENT] = { "transient", 2 },
-	[KEYFOB_CLASS_THROTTLED] = { "throttled", 2 },
-};
-
-const char *fetch_class_name(uint8_t class)
-{
-	return classes[class].name;
-}
-
-bool fetch_is_refusal(uint8_t class)
-{
-	return class == KEYFOB_CLASS_CONFIG || class == KEYFOB_CLASS_PERMANENT;
-}
-
-void fetch_add_failure(struct wire_result *sum, const struct policy_credential *c, size_t line, const struct wire_result *result)
-{
-	size_t used = strlen(sum->text), share = sizeof(sum->text) / c->provider_count;
-	const char *module = c->providers[line].module;
-	int length;
-
-	if (share > sizeof(sum->text) - used)
-		share = sizeof(sum->text) - used;
-	if (c->provider_count > 1)
-		length = snprintf(sum->text + used, share, "%s%zu. %s: %s", used ? "; " : "", line + 1, module, result->text);
-	else
-		length = snprintf(sum->text, share, "%s: %s", module, result->text);
-	if (length >= (int)share && share > 4)
-		memcpy(sum->text + used + share - 4, "...", 4);
-	if (classes[result->class].hope > classes[sum->class].hope)
-		sum->class = result->class;
-	memcpy(sum->code, result->code, sizeof(sum->code));
-	if (result->retry_after > sum->retry_after)
-		sum->retry_after = result->retry_after;
 }

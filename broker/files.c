@@ -179,7 +179,7 @@ static void note_read(struct broker *b, uid_t uid, const char *credential)
 	struct reader_state *reader = c ? reader_of(c, uid, false) : NULL;
 
 	if (reader && reader->asked)
-		credential_note_asked(c, uid, reader->by_group);
+		credential_note_asked(c, uid, reader->group);
 }
 
 /* error NULL: all is as it shall be. */
@@ -284,8 +284,10 @@ static void start(struct broker *b, struct user *user)
 	struct buffer request;
 	int error;
 
-	if (!job)
+	if (!job) {
+		user->files_retry = now_seconds() + RETRY_FIRST;
 		return;
+	}
 	user->files_stale = false;
 	job->broker = b;
 	job->uid = user->uid;

@@ -24,6 +24,7 @@
 #include "broker/fetch-reply.h"
 #include "broker/fetch-sandbox.h"
 #include "common/buffer.h"
+#include "common/sandbox.h"
 #include "common/wire.h"
 #include "modules/module.h"
 
@@ -85,7 +86,11 @@ static bool trusted(const char *path, struct wire_result *result)
 	return !fault;
 }
 
-static const struct keyfob_module *load(const char *directory, const char *name, struct wire_result *result)
+/*
+ * How: RTLD_NOW where a module is described, which tells what it lacks before anything is fetched with it. A fetch binds the
+ * libraries behind libcurl as it calls them (RTLD_LAZY): all at once would be a third of its time.
+ */
+static const struct keyfob_module *load(const char *directory, const char *name, int how, struct wire_result *result)
 {
 	const struct keyfob_module *module = NULL;
 	char path[PATH_MAX];
@@ -102,7 +107,7 @@ static const struct keyfob_module *load(const char *directory, const char *name,
 	}
 	if (!trusted(directory, result) || !trusted(path, result))
 		return NULL;
-	library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	library = dlopen(path, how | RTLD_LOCAL);
 	if (library)
 		module = dlsym(library, "keyfob_module");
 	if (!module)
@@ -140,7 +145,7 @@ static void put_description(struct buffer *b, const struct keyfob_module *module
 static int describe(const char *directory, const char *name)
 {
 	struct wire_result result = { .text = "" };
-	const struct keyfob_module *module = load(directory, name, &result);
+	const struct keyfob_module *module = load(directory, name, RTLD_NOW, &result);
 	struct buffer frame;
 	int status = 1;
 
@@ -307,7 +312,7 @@ static bool enter(const struct fetch *fetch, const char *directory, struct wire_
 	readable[count] = NULL;
 	rc = fetch_sandbox_enter(fetch->sandbox, directory, readable, why, sizeof(why));
 	if (rc) {
-		fetch_fail(result, KEYFOB_CLASS_CONFIG, "no sandbox: %s", why);
+		fetch_fail(result, sandbox_may_pass(-rc) ? KEYFOB_CLASS_TRANSIENT : KEYFOB_CLASS_CONFIG, "no sandbox: %s", why);
 		return false;
 	}
 	if (send_ready() < 0)
@@ -359,12 +364,12 @@ static bool receive_secret(struct fetch *fetch, struct wire_result *result)
 	}
 	for (size_t i = 0; i < fetch->request.count; i++)
 		if (!secret->value && strcmp(fetch->settings[i].name, name) == 0)
-			fetch_fail(result, KEYFOB_CLASS_CONFIG, "%s=%s: %s", name, fetch->settings[i].value,
-				*error ? error : "cannot be read");
+			fetch_fail(result, *error ? KEYFOB_CLASS_CONFIG : KEYFOB_CLASS_TRANSIENT, "%s=%s: %s", name,
+				fetch->settings[i].value, *error ? error : "cannot be read");
 	if (fd >= 0)
 		close(fd);
 	if (!secret->value && !result->text[0])
-		fetch_fail(result, KEYFOB_CLASS_TRANSIENT, "a secret was not handed over");
+		fetch_fail(result, KEYFOB_CLASS_TRANSIENT, "a secret was not handed over%s%s", *error ? ": " : "", error);
 	fetch->request.secret_count += secret->value != NULL;
 	return secret->value != NULL;
 }
@@ -392,7 +397,7 @@ static void obtain(struct fetch *fetch, const char *directory, struct keyfob_rep
 
 	if (!enter(fetch, directory, result) || !receive_secrets(fetch, result))
 		return;
-	module = load(directory, fetch->module, result);
+	module = load(directory, fetch->module, RTLD_LAZY, result);
 	if (!module)
 		return;
 	if (module->sandbox != fetch->sandbox) {
@@ -424,8 +429,12 @@ static int fetch_once(const char *directory)
 		fprintf(stderr, "keyfob-fetch: no request on standard input; keyfobd starts this program\n");
 		return 2;
 	}
+	errno = 0;
 	if (!read_request(&frame, &fetch)) {
-		fetch_fail(&result, KEYFOB_CLASS_CONFIG, "keyfob-fetch cannot read the request: of another version?");
+		if (errno == ENOMEM)
+			fetch_fail(&result, KEYFOB_CLASS_TRANSIENT, "keyfob-fetch cannot read the request: out of memory");
+		else
+			fetch_fail(&result, KEYFOB_CLASS_CONFIG, "keyfob-fetch cannot read the request: of another version?");
 	} else {
 		watchdog(fetch.request.timeout);
 		fetch.request.own = fetch.flags & WIRE_FETCH_OWN;

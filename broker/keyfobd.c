@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,14 @@ int64_t now_ms(void)
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t boot_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
@@ -97,7 +106,13 @@ bool broker_reload(struct broker *b, struct buffer *errors)
 		log_error("event=reload-failed; the old configuration stays");
 		return false;
 	}
-	credential_apply_policy(b, policy);
+	if (!credential_apply_policy(b, policy)) {
+		buffer_printf(errors, "out of memory\n");
+		log_error("event=reload-failed error=\"out of memory\"; the old configuration stays");
+		return false;
+	}
+	/* Both stood there at once, and what read the files has left holes: they go back. */
+	malloc_trim(0);
 	schedule_arm(b);
 	log_notice("event=reloaded credentials=%zu", b->count);
 	return true;
@@ -221,7 +236,7 @@ static void on_launcher(evutil_socket_t fd, short what, void *arg)
 	}
 	buffer_free(&frame);
 	/* keyfobd cannot make another: it gave up the right to. Whoever supervises it starts both again, and no token is lost. */
-	if (error != -EAGAIN) {
+	if (error != -EAGAIN && error != -ENOMEM) {
 		log_error("event=launcher-gone; ending, to be started again");
 		b->exit_code = 1;
 		event_base_loopbreak(b->base);
@@ -353,9 +368,15 @@ static int start_serving(struct broker *b, struct policy *policy, int listener)
 		log_error("cannot start: %s", strerror(-error));
 		return error;
 	}
-	credential_apply_policy(b, policy);
+	if (!credential_apply_policy(b, policy)) {
+		log_error("cannot start: out of memory");
+		return -ENOMEM;
+	}
 	schedule_arm(b);
-	return serve_start(b, listener);
+	error = serve_start(b, listener);
+	if (error < 0)
+		log_error("cannot start: %s", strerror(-error));
+	return error;
 }
 
 static int serve(struct broker *b, struct policy *policy)

@@ -108,7 +108,7 @@ static void reply_document(const struct keyset *k, struct conn *conn, const stru
 /* Everybody who waits gets the result, and the fetch is over. */
 static void answer_all(struct keyset *k, const struct wire_result *result, const char *document, size_t length)
 {
-	bool refused = fetch_is_refusal(result->class);
+	bool refused = failure_is_refusal(result->class);
 	struct conn *conn = k->askers, *next;
 
 	for (; conn; conn = next) {
@@ -134,7 +134,7 @@ static void on_fetched(void *arg, const struct wire_result *result, const char *
 	if (result->class == KEYFOB_CLASS_OK && length == 0 && !*k->etag)
 		result = &nothing;
 	if (result->class != KEYFOB_CLASS_OK)
-		log_warning("identity_provider=%s event=keyset-failed class=%s text=\"%s\"", k->name, fetch_class_name(result->class),
+		log_warning("identity_provider=%s event=keyset-failed class=%s text=\"%s\"", k->name, failure_class_name(result->class),
 			log_quote(result->text, text, sizeof(text)));
 	else if (length == 0)
 		log_info("identity_provider=%s event=keyset-fetched same=yes", k->name);

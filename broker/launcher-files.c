@@ -115,20 +115,26 @@ static struct file *find(const struct set *set, const char *name)
 	return NULL;
 }
 
-/* The directory is keyfob's: what else lies there is stale, or half written. */
+/* The directory is keyfob's: what else lies there is stale, or half written. A directory that its user made there is his. */
 static int remove_others(int dir, const struct set *set)
 {
 	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *list = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
+	int error = 0;
 
-	if (!list)
-		return -errno;
+	if (!list) {
+		error = -errno;
+		if (fd >= 0)
+			close(fd);
+		return error;
+	}
 	while ((entry = readdir(list)))
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && !find(set, entry->d_name))
-			unlinkat(dir, entry->d_name, 0);
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && !find(set, entry->d_name) &&
+			unlinkat(dir, entry->d_name, 0) < 0 && errno != ENOENT && errno != EISDIR)
+			error = -errno;
 	closedir(list);
-	return 0;
+	return error;
 }
 
 /* text gets the first thing that went wrong; the rest is done all the same. */
@@ -136,15 +142,15 @@ static void arrange(int dir, const struct set *set, char *text, size_t size)
 {
 	char link[40];
 	struct stat st;
-	int error;
+	int error, left = 0;
 
 	/* A directory without the right to enter it can be named by its descriptor alone. */
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
 	error = fstat(dir, &st) == 0 && (st.st_mode & 07777) != 0700 && chmod(link, 0700) < 0 ? -errno : 0;
 	if (!error)
-		error = remove_others(dir, set);
-	if (error)
-		snprintf(text, size, "his directory: %s", strerror(-error));
+		left = remove_others(dir, set);
+	if (error || left)
+		snprintf(text, size, "his directory: %s", strerror(error ? -error : -left));
 	for (uint32_t i = 0; i < set->count && !error; i++) {
 		struct file *file = &set->files[i];
 		bool is_there = fstatat(dir, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0;
@@ -186,10 +192,11 @@ static bool become(uid_t uid, gid_t gid)
 	return setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0;
 }
 
-/* In a process of the owner's. fd: where to answer, -1: nobody wants to know. */
-static void arrange_as(uid_t uid, gid_t gid, int dir, const struct set *set, int fd)
+/* In a process of the owner's. fd: where to answer, -1: nobody waits for that. Returns whether it went well. */
+static bool arrange_as(uid_t uid, gid_t gid, int dir, const struct set *set, int fd)
 {
 	char text[256] = "";
+	int status = -1;
 	pid_t pid = fork();
 
 	if (pid == 0) {
@@ -198,11 +205,10 @@ static void arrange_as(uid_t uid, gid_t gid, int dir, const struct set *set, int
 		arrange(dir, set, text, sizeof(text));
 		if (fd >= 0)
 			answer_files(fd, set, text);
-		_exit(0);
+		_exit(*text ? 1 : 0);
 	}
 	/* An alarm ends this wait, and then the launcher ends the child: one that its user stopped, or keeps waiting. */
-	if (pid > 0)
-		waitpid(pid, NULL, 0);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
 /* --- as root: directories ---------------------------------------------------------------- */
@@ -245,44 +251,47 @@ static int open_users(int tokens, const char *name, struct stat *st)
 	return -1;
 }
 
-static void remove_directory(int tokens, const char *name, uid_t only)
+/* Returns 0, or the negative errno by which it stays. */
+static int remove_directory(int tokens, const char *name, uid_t only)
 {
 	static const struct set nothing = { 0 };
 	struct stat st;
-	int dir = open_users(tokens, name, &st);
+	int dir = open_users(tokens, name, &st), error = 0;
 
 	if (dir < 0)
-		return;
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
 	if (only == (uid_t)-1 || st.st_uid == only) {
-		arrange_as(st.st_uid, st.st_gid, dir, &nothing, -1);
-		unlinkat(tokens, name, AT_REMOVEDIR);
+		error = arrange_as(st.st_uid, st.st_gid, dir, &nothing, -1) ? 0 : -EBUSY;
+		if (unlinkat(tokens, name, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY && !error)
+			error = -errno;
 	}
 	close(dir);
+	return error;
 }
 
 /* uid: of whom, (uid_t)-1: of all. */
-static void remove_directories(int tokens, uid_t uid)
+static int remove_directories(int tokens, uid_t uid)
 {
-	int fd = openat(tokens, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(tokens, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0, fault;
 	DIR *list = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
 
-	while (list && (entry = readdir(list)))
-		if (entry->d_name[0] != '.')
-			remove_directory(tokens, entry->d_name, uid);
-	if (list)
-		closedir(list);
+	if (!list)
+		return -errno;
+	while ((entry = readdir(list))) {
+		fault = entry->d_name[0] == '.' ? 0 : remove_directory(tokens, entry->d_name, uid);
+		error = fault ? fault : error;
+	}
+	closedir(list);
+	return error;
 }
 
 /* Of a user who may be gone: then only the owner tells which one was his. */
-static void remove_of(int tokens, uid_t uid)
+static int remove_of(int tokens, uid_t uid)
 {
 	const struct passwd *pw = getpwuid(uid);
 
-	if (pw && is_directory_name(pw->pw_name))
-		remove_directory(tokens, pw->pw_name, uid);
-	else
-		remove_directories(tokens, uid);
+	return pw && is_directory_name(pw->pw_name) ? remove_directory(tokens, pw->pw_name, uid) : remove_directories(tokens, uid);
 }
 
 /* His directory, made when it is missing: until it is handed to him it is root's, and nobody else's name leads there. */
@@ -364,7 +373,7 @@ static void serve_files(struct reader *r, int fd, const char *run_dir)
 		dir = make_users(tokens, pw);
 		error = dir < 0 ? errno : 0;
 	} else if (tokens >= 0) {
-		remove_of(tokens, uid);
+		error = -remove_of(tokens, uid);
 	}
 	if (dir >= 0)
 		arrange_as(uid, pw->pw_gid, dir, &set, fd);

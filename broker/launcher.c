@@ -21,6 +21,7 @@
 
 #include "broker/confine.h"
 #include "common/log.h"
+#include "common/sandbox.h"
 #include "common/wire.h"
 
 #define LAST_ROUNDS 300 /* of 10 ms, to end what runs when keyfobd is gone */
@@ -73,6 +74,17 @@ static bool become(const struct launcher *l, const struct passwd *user)
 		       setresuid(user->pw_uid, user->pw_uid, user->pw_uid) == 0);
 }
 
+/* Where memory runs out the kernel ends a fetch first, and not who keeps the tokens. For a user's own broker it may stay as it is. */
+static void go_first(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "1000");
+	close(fd);
+}
+
 static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, const struct passwd *user, int fd, const char *describe)
 {
 	char *argv[6] = { (char *)(uintptr_t)l->options->fetch, (char *)(uintptr_t) "--module-dir",
@@ -82,13 +94,14 @@ static void __attribute__((noreturn)) exec_fetch(const struct launcher *l, const
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	reset_signals();
+	go_first();
 	/* After the change of user, which takes it back. A launcher that is gone ends no fetch. */
-	if (setsid() < 0 || null < 0 || !become(l, user) || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || dup2(describe ? null : fd, 0) < 0 ||
+	if (null < 0 || setsid() < 0 || !become(l, user) || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || dup2(describe ? null : fd, 0) < 0 ||
 		dup2(fd, 1) < 0 || dup2(null, 2) < 0 || chdir("/") < 0)
-		_exit(126);
+		_exit(sandbox_may_pass(errno) ? LAUNCHER_EXIT_LACK : LAUNCHER_EXIT_USER);
 	close_range(3, ~0u, 0);
 	execve(l->options->fetch, argv, environment);
-	_exit(127);
+	_exit(sandbox_may_pass(errno) ? LAUNCHER_EXIT_LACK : LAUNCHER_EXIT_PROGRAM);
 }
 
 /* A directory that is away must not look like a user who is gone: then there is no answer at all. */
@@ -204,26 +217,16 @@ static void __attribute__((noreturn)) answer_secret(struct reader *r, int fd, co
 	reader_text(r, path, sizeof(path));
 	if (!reader_done(r))
 		_exit(1);
+	errno = 0;
 	error = open_secret(path, config_dir, &secret);
 	buffer_init(&answer, WIRE_MAX);
-	buffer_put_text(&answer, name);
+	/* Of no name: the line of the configuration is not at fault. */
+	buffer_put_text(&answer, error && sandbox_may_pass(errno) ? "" : name);
 	buffer_put_text(&answer, error);
 	_exit(send_patiently(fd, &answer, error ? -1 : secret) == 0 ? 0 : 1);
 }
 
 /* --- in the launcher ------------------------------------------------------------ */
-
-static void remember(struct launcher *l, pid_t pid, uint32_t id, bool is_fetch)
-{
-	struct child *child = malloc(sizeof(*child));
-
-	if (!child) {
-		kill(pid, SIGKILL);
-		return;
-	}
-	*child = (struct child){ .next = l->children, .pid = pid, .id = id, .is_fetch = is_fetch };
-	l->children = child;
-}
 
 static void report(struct launcher *l, enum launcher_event event, uint32_t id, int value)
 {
@@ -243,13 +246,18 @@ static void start(struct launcher *l, struct reader *r, int fd)
 	uint32_t id = request == LAUNCHER_FETCH ? reader_u32(r) : 0;
 	uid_t uid = request == LAUNCHER_FETCH ? reader_u32(r) : 0;
 	char module[WIRE_NAME_MAX + 1] = "";
-	pid_t pid;
+	struct child *child;
+	pid_t pid = -1;
 
 	if (request == LAUNCHER_DESCRIBE)
 		reader_text(r, module, sizeof(module));
 	if (r->failed || (request == LAUNCHER_DESCRIBE && !wire_name_valid(module)))
 		return;
-	pid = fork();
+	/* Before there is a child: one that is not known would be taken for an orphan. */
+	child = malloc(sizeof(*child));
+	if (child)
+		pid = fork();
+	errno = 0;
 	if (pid == 0) {
 		if (request == LAUNCHER_LOOKUP)
 			answer_lookup(r, fd);
@@ -266,10 +274,14 @@ static void start(struct launcher *l, struct reader *r, int fd)
 		}
 		exec_fetch(l, getpwnam(LAUNCHER_USER_FETCH), fd, module);
 	}
-	if (pid > 0)
-		remember(l, pid, id, request == LAUNCHER_FETCH);
+	if (pid > 0) {
+		*child = (struct child){ .next = l->children, .pid = pid, .id = id, .is_fetch = request == LAUNCHER_FETCH };
+		l->children = child;
+	} else {
+		free(child);
+	}
 	if (request == LAUNCHER_FETCH)
-		report(l, pid > 0 ? LAUNCHER_STARTED : LAUNCHER_ENDED, id, pid > 0 ? pid : 126 << 8);
+		report(l, pid > 0 ? LAUNCHER_STARTED : LAUNCHER_ENDED, id, pid > 0 ? pid : LAUNCHER_EXIT_LACK << 8);
 }
 
 /* The leader and his group at once; whoever left the group is found as an orphan when the leader is gone. */
@@ -371,7 +383,7 @@ static void serve(struct launcher *l, struct buffer *frame)
 	int fd = -1;
 	int error = wire_receive(l->broker, frame, &fd);
 
-	if (error == -EAGAIN || error == -EMSGSIZE)
+	if (error == -EAGAIN || error == -EMSGSIZE || error == -ENOMEM)
 		return;
 	if (error < 0)
 		end_all(l);

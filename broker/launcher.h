@@ -45,6 +45,11 @@ enum launcher_name {
 	LAUNCHER_NAME_GROUPS, /* name is a uid in digits -> u8 found, string user name, u32 count, u32 gid ... */
 };
 
+/* With what the launcher's child ends when it does not become keyfob-fetch. */
+#define LAUNCHER_EXIT_LACK 125 /* memory, processes or descriptors, just now */
+#define LAUNCHER_EXIT_USER 126 /* it cannot become that user */
+#define LAUNCHER_EXIT_PROGRAM 127 /* keyfob-fetch cannot be executed */
+
 enum launcher_event {
 	LAUNCHER_STARTED = 1, /* u32 id, u32 pid: also the id of the session that everything it runs stays in */
 	LAUNCHER_ENDED, /* u32 id, u32 wait status */

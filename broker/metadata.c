@@ -189,7 +189,8 @@ static void decide(struct conn *conn)
 		return;
 	}
 	choice.chosen->metadata_asked = true;
-	credential_note_asked(choice.chosen, conn->peer.uid, !policy_names_user(choice.chosen->policy, conn->peer.uid));
+	credential_note_asked(
+		choice.chosen, conn->peer.uid, policy_group_of(choice.chosen->policy, conn->peer.uid, conn->groups, conn->group_count));
 	credential_get(choice.chosen, conn);
 }
 

@@ -72,8 +72,11 @@ static bool take_pgpass(struct policy_credential *c, const char *text, const str
 		return false;
 	}
 	c->pgpass = grown;
-	grown[c->pgpass_count++] = (struct policy_pgpass){ .text = strdup(text), .line = at->line };
-	return grown[c->pgpass_count - 1].text != NULL;
+	grown[c->pgpass_count] = (struct policy_pgpass){ .text = strdup(text), .line = at->line };
+	if (!grown[c->pgpass_count].text)
+		return false;
+	c->pgpass_count++;
+	return true;
 }
 
 bool policy_take_file(struct policy_credential *c, const char *value, const struct policy_fault *at)

@@ -332,12 +332,18 @@ static bool take_setting(struct policy_provider *p, const struct policy_source *
 		policy_error(at, "option %s must be %s", word, must);
 		return false;
 	}
-	setting = &p->settings[p->count++];
+	setting = &p->settings[p->count];
 	setting->type = option->type;
 	setting->is_secret = option->type == KEYFOB_OPTION_CREDENTIAL || option->flags & KEYFOB_OPTION_SECRET;
 	setting->name = strdup(word);
 	setting->value = strdup(value);
-	return setting->name && setting->value && (!by_variable || take_variable(p, source, option, setting, at));
+	if (setting->name && setting->value && (!by_variable || take_variable(p, source, option, setting, at))) {
+		p->count++;
+		return true;
+	}
+	free(setting->name);
+	free(setting->value);
+	return false;
 }
 
 static bool check_required(const struct policy_provider *p, const struct policy_module *m, const struct policy_fault *at)

@@ -218,12 +218,15 @@ static bool take_credential(
 	if (!grown)
 		return false;
 	policy->credentials = grown;
-	c = memset(&grown[policy->count++], 0, sizeof(*c));
+	c = memset(&grown[policy->count], 0, sizeof(*c));
 	c->name = strdup(section->name);
+	if (!c->name)
+		return false;
+	policy->count++;
 	c->file = section->file;
 	c->line = section->line;
 	c->min_ttl = POLICY_MIN_TTL;
-	if (!c->name || !wire_name_valid(c->name)) {
+	if (!wire_name_valid(c->name)) {
 		policy_error(&at, "[credential %s]: a name has 1 to %d letters, digits, '.', '_' and '-'", section->name, WIRE_NAME_MAX);
 		ok = false;
 	}
@@ -241,20 +244,6 @@ static bool take_credential(
 }
 
 /* --- names ---------------------------------------------------------------------- */
-
-static void ask_name(struct buffer *request, uint8_t kind, const char *name)
-{
-	buffer_put_u8(request, kind);
-	buffer_put_text(request, name);
-}
-
-static bool take_id(struct reader *r, uint32_t *id)
-{
-	bool found = reader_u8(r) == 1;
-
-	*id = reader_u32(r);
-	return found && !r->failed;
-}
 
 static void check_run_as(const struct policy_credential *c, const struct policy_provider *p, bool found, const struct policy_fault *at)
 {
@@ -302,66 +291,78 @@ static void keep_own(struct policy_credential *c, const char *name, struct buffe
 			&at, "credential %s: socket: with --user its owner can be nobody but the user himself (uid %u)", c->name, self);
 }
 
-/* All names of the configuration in one question; a directory service may be slow. */
+static uint8_t kind_of(const struct policy_rule *rule)
+{
+	return rule->is_group ? LAUNCHER_NAME_GROUP : LAUNCHER_NAME_USER;
+}
+
+static const char *runs_as(const struct policy_provider *p)
+{
+	return p->run_as_name ? p->run_as_name : LAUNCHER_USER_FETCH;
+}
+
+static void name_all(const struct policy *policy, struct policy_names *names)
+{
+	for (size_t i = 0; i < policy->count; i++) {
+		const struct policy_credential *c = &policy->credentials[i];
+
+		for (size_t j = 0; j < c->rule_count; j++)
+			policy_names_add(names, kind_of(&c->rules[j]), c->rules[j].name);
+		for (size_t j = 0; j < c->provider_count; j++)
+			policy_names_add(names, LAUNCHER_NAME_USER, runs_as(&c->providers[j]));
+		if (c->socket.user) {
+			policy_names_add(names, LAUNCHER_NAME_USER, c->socket.user);
+			policy_names_add(names, LAUNCHER_NAME_GROUP, c->socket.group);
+		}
+	}
+}
+
+static void take_ids(struct policy_credential *c, const struct policy_names *names, struct buffer *errors)
+{
+	struct policy_fault at = { c->file, c->line, errors };
+
+	for (size_t j = 0; j < c->rule_count; j++) {
+		at.line = c->rules[j].line;
+		if (!policy_names_find(names, kind_of(&c->rules[j]), c->rules[j].name, &c->rules[j].id))
+			policy_error(&at, "credential %s: there is no %s %s", c->name, c->rules[j].is_group ? "group" : "user",
+				c->rules[j].name);
+	}
+	for (size_t j = 0; j < c->provider_count; j++) {
+		struct policy_provider *p = &c->providers[j];
+		bool found = policy_names_find(names, LAUNCHER_NAME_USER, runs_as(p), &p->run_as);
+
+		at.line = p->where;
+		if (p->run_as_name)
+			check_run_as(c, p, found, &at);
+	}
+	if (!c->socket.user)
+		return;
+	at.line = c->socket.line;
+	if (!policy_names_find(names, LAUNCHER_NAME_USER, c->socket.user, &c->socket.uid) &&
+		!policy_socket_number(c->socket.user, &c->socket.uid))
+		policy_error(&at, "credential %s: socket: there is no user %s", c->name, c->socket.user);
+	if (!policy_names_find(names, LAUNCHER_NAME_GROUP, c->socket.group, &c->socket.gid) &&
+		!policy_socket_number(c->socket.group, &c->socket.gid))
+		policy_error(&at, "credential %s: socket: there is no group %s", c->name, c->socket.group);
+}
+
 static void resolve(struct policy *policy, const struct policy_source *source, struct buffer *errors)
 {
-	struct buffer request, answer;
-	struct reader r;
-	uint32_t count = 0;
+	struct policy_names names = { 0 };
 	int error;
 
-	buffer_init(&request, WIRE_MAX - 64);
-	buffer_init(&answer, WIRE_MAX);
-	for (size_t i = 0; i < policy->count; i++) {
-		struct policy_credential *c = &policy->credentials[i];
-
-		for (size_t j = 0; j < c->rule_count; j++, count++)
-			ask_name(&request, c->rules[j].is_group ? LAUNCHER_NAME_GROUP : LAUNCHER_NAME_USER, c->rules[j].name);
-		for (size_t j = 0; j < c->provider_count; j++, count++)
-			ask_name(&request, LAUNCHER_NAME_USER,
-				c->providers[j].run_as_name ? c->providers[j].run_as_name : LAUNCHER_USER_FETCH);
-		if (c->socket.user) {
-			ask_name(&request, LAUNCHER_NAME_USER, c->socket.user);
-			ask_name(&request, LAUNCHER_NAME_GROUP, c->socket.group);
-			count += 2;
-		}
-	}
-	error = request.failed ? -EMSGSIZE : source->look_up(source->arg, count, &request, &answer);
-	reader_init(&r, answer.data, answer.length);
-	if (error < 0 || reader_u32(&r) != count) {
-		buffer_printf(errors, "users and groups cannot be looked up: %s\n", strerror(error < 0 ? -error : EBADMSG));
-		goto out;
-	}
-	for (size_t i = 0; i < policy->count; i++) {
-		struct policy_credential *c = &policy->credentials[i];
-		struct policy_fault at = { c->file, c->line, errors };
+	name_all(policy, &names);
+	error = policy_names_ask(&names, source);
+	if (error < 0)
+		buffer_printf(errors, "users and groups cannot be looked up: %s\n", strerror(-error));
+	for (size_t i = 0; error == 0 && i < policy->count; i++) {
 		size_t faults = errors->length;
 
-		for (size_t j = 0; j < c->rule_count; j++) {
-			at.line = c->rules[j].line;
-			if (!take_id(&r, &c->rules[j].id))
-				policy_error(&at, "credential %s: there is no %s %s", c->name, c->rules[j].is_group ? "group" : "user",
-					c->rules[j].name);
-		}
-		for (size_t j = 0; j < c->provider_count; j++) {
-			struct policy_provider *p = &c->providers[j];
-			bool found = take_id(&r, &p->run_as);
-
-			at.line = p->where;
-			if (p->run_as_name)
-				check_run_as(c, p, found, &at);
-		}
-		at.line = c->socket.line;
-		if (c->socket.user && !take_id(&r, &c->socket.uid) && !policy_socket_number(c->socket.user, &c->socket.uid))
-			policy_error(&at, "credential %s: socket: there is no user %s", c->name, c->socket.user);
-		if (c->socket.user && !take_id(&r, &c->socket.gid) && !policy_socket_number(c->socket.group, &c->socket.gid))
-			policy_error(&at, "credential %s: socket: there is no group %s", c->name, c->socket.group);
+		take_ids(&policy->credentials[i], &names, errors);
 		if (source->own && errors->length == faults)
-			keep_own(c, source->own, errors);
+			keep_own(&policy->credentials[i], source->own, errors);
 	}
-out:
-	buffer_free(&request);
-	buffer_free(&answer);
+	policy_names_free(&names);
 }
 
 /* --- credentials that stand on others ------------------------------------------------ */
@@ -432,16 +433,19 @@ static int by_name(const void *a, const void *b)
 struct policy *policy_load(const char *path, const struct policy_source *source, struct buffer *errors)
 {
 	struct policy *policy = calloc(1, sizeof(*policy));
+	bool ok = true;
 
-	if (!policy)
+	if (!policy) {
+		buffer_printf(errors, "%s: out of memory\n", path);
 		return NULL;
+	}
 	config_load(path, &policy->config, errors);
 	for (size_t i = 0; i < policy->config.count; i++) {
 		const struct config_section *section = &policy->config.sections[i];
 		struct policy_fault at = { section->file, section->line, errors };
 
 		if (strcmp(section->type, "credential") == 0)
-			take_credential(policy, source, section, errors);
+			ok = take_credential(policy, source, section, errors) && ok;
 		else if (strcmp(section->type, "default") == 0 && !*section->name)
 			policy_error(&at, "a key stands before the first section, or in [default]; write [credential NAME] above it");
 		else if (!federation_is_section(section->type))
@@ -451,6 +455,9 @@ struct policy *policy_load(const char *path, const struct policy_source *source,
 				section->type);
 	}
 	load_federation(policy, errors);
+	/* What was not taken and not told lacked memory: a line less may allow more, or less, than the administrator wrote. */
+	if (!ok && errors->length == 0)
+		buffer_printf(errors, "%s: out of memory\n", path);
 	if (errors->length == 0 && !errors->failed && policy->count)
 		resolve(policy, source, errors);
 	for (size_t i = 0; i < policy->count; i++)
@@ -459,7 +466,7 @@ struct policy *policy_load(const char *path, const struct policy_source *source,
 				"credential %s: its provider lines are too long", policy->credentials[i].name);
 	if (policy->count)
 		qsort(policy->credentials, policy->count, sizeof(*policy->credentials), by_name);
-	if (errors->length == 0)
+	if (errors->length == 0 && !errors->failed)
 		check_chains(policy, errors);
 	policy_check_files(policy, errors);
 	if (errors->length || errors->failed) {
@@ -511,15 +518,20 @@ bool policy_names_user(const struct policy_credential *credential, uid_t uid)
 	return false;
 }
 
-bool policy_allows(const struct policy_credential *credential, uid_t uid, const gid_t *groups, size_t count)
+uint32_t policy_group_of(const struct policy_credential *credential, uid_t uid, const gid_t *groups, size_t count)
 {
 	if (uid == 0 || policy_names_user(credential, uid))
-		return true;
+		return POLICY_BY_NAME;
 	for (size_t i = 0; i < credential->rule_count; i++)
 		for (size_t j = 0; credential->rules[i].is_group && j < count; j++)
 			if (credential->rules[i].id == groups[j])
-				return true;
-	return false;
+				return groups[j];
+	return POLICY_SOME_GROUP;
+}
+
+bool policy_allows(const struct policy_credential *credential, uid_t uid, const gid_t *groups, size_t count)
+{
+	return policy_group_of(credential, uid, groups, count) != POLICY_SOME_GROUP;
 }
 
 bool policy_uid_is_recycled(uid_t uid)

@@ -140,6 +140,10 @@ void policy_free(struct policy *policy);
 const struct policy_credential *policy_find(const struct policy *policy, const char *name);
 /* May a caller with this uid and these groups have it? Root may have any. */
 bool policy_allows(const struct policy_credential *credential, uid_t uid, const gid_t *groups, size_t count);
+/* By what is such a caller allowed? The id of the first of these groups that the credential names, or one of the two below. */
+#define POLICY_BY_NAME UINT32_MAX /* himself, or as root */
+#define POLICY_SOME_GROUP (UINT32_MAX - 1) /* by a group, and it is not known which */
+uint32_t policy_group_of(const struct policy_credential *credential, uid_t uid, const gid_t *groups, size_t count);
 /* Is he named himself, so that he gets his copy ahead? */
 bool policy_names_user(const struct policy_credential *credential, uid_t uid);
 bool policy_uid_is_recycled(uid_t uid);
@@ -159,6 +163,25 @@ bool policy_parse_provider(struct policy *policy, const struct policy_source *so
 	const struct policy_fault *at);
 void policy_free_provider(struct policy_provider *provider);
 void policy_free_modules(struct policy_module *modules);
+
+/* In policy-names.c: users and groups, whose ids are asked for all at once; a directory service may be slow. */
+struct policy_name {
+	const char *name; /* the policy's */
+	uint8_t kind; /* LAUNCHER_NAME_USER or LAUNCHER_NAME_GROUP */
+	bool found;
+	uint32_t id;
+};
+struct policy_names {
+	struct policy_name *list;
+	size_t count;
+	bool failed; /* memory ran out */
+};
+void policy_names_add(struct policy_names *names, uint8_t kind, const char *name);
+/* 0 or a negative errno. */
+int policy_names_ask(struct policy_names *names, const struct policy_source *source);
+/* Of one that was added, after they were asked for. id is 0 where there is nobody of that name. */
+bool policy_names_find(const struct policy_names *names, uint8_t kind, const char *name, uint32_t *id);
+void policy_names_free(struct policy_names *names);
 
 /* In policy-files.c: the keys file and socket. */
 bool policy_take_file(struct policy_credential *c, const char *value, const struct policy_fault *at);

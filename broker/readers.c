@@ -61,7 +61,7 @@ struct reader_state *reader_of(struct credential *c, uid_t uid, bool make)
 		return NULL;
 	c->readers = grown;
 	memmove(grown + low + 1, grown + low, (c->reader_count++ - low) * sizeof(*grown));
-	grown[low] = (struct reader_state){ .uid = uid };
+	grown[low] = (struct reader_state){ .uid = uid, .group = POLICY_BY_NAME };
 	return &grown[low];
 }
 
@@ -160,7 +160,7 @@ static void revoke_reader(struct credential *c, struct reader_state *reader, con
 
 	log_notice("credential=%s uid=%u event=revoked reason=\"%s\"", c->name, reader->uid, why);
 	publish_lock();
-	store_revoke_copy(&c->broker->store, uid, c->name);
+	sweep_after(c->broker, store_revoke_copy(&c->broker->store, uid, c->name));
 	publish_unlock();
 	remove_reader(c, reader);
 	files_reader_changed(c, uid);
@@ -203,7 +203,10 @@ static void judge(uid_t uid, bool found, const gid_t *groups, size_t count)
 		struct credential *c = b->credentials[i];
 		struct reader_state *reader = reader_of(c, uid, false);
 
-		if (reader && !policy_allows(c->policy, uid, groups, count))
+		if (!reader)
+			continue;
+		reader->group = policy_group_of(c->policy, uid, groups, count);
+		if (reader->group == POLICY_SOME_GROUP)
 			revoke_reader(c, reader, found ? "not in an allowed group any more" : "there is no such user any more");
 	}
 }
@@ -239,8 +242,9 @@ static bool take_answer(void)
 			if (groups)
 				groups[j] = group;
 		}
-		if (groups)
-			judge(uid, found, groups, count);
+		if (!groups)
+			return false;
+		judge(uid, found, groups, count);
 		free(groups);
 	}
 	return !r.failed;
@@ -329,12 +333,15 @@ static void sort_out(struct credential *c)
 	for (size_t i = 0; i < c->reader_count;) {
 		struct reader_state *reader = &c->readers[i];
 
-		reader->by_group = !policy_allows(c->policy, reader->uid, NULL, 0);
-		if (reader->by_group && !has_groups) {
+		if (policy_allows(c->policy, reader->uid, NULL, 0))
+			reader->group = POLICY_BY_NAME;
+		else if (reader->group == POLICY_BY_NAME)
+			reader->group = POLICY_SOME_GROUP;
+		if (reader->group != POLICY_BY_NAME && !has_groups) {
 			revoke_reader(c, reader, "not allowed any more");
 			continue;
 		}
-		if (reader->by_group)
+		if (reader->group != POLICY_BY_NAME)
 			list(c->broker, reader->uid);
 		i++;
 	}
@@ -363,7 +370,7 @@ bool readers_need_check(const struct broker *b)
 {
 	for (size_t i = 0; i < b->count; i++)
 		for (size_t j = 0; j < b->credentials[i]->reader_count; j++)
-			if (b->credentials[i]->readers[j].by_group)
+			if (b->credentials[i]->readers[j].group != POLICY_BY_NAME)
 				return true;
 	return false;
 }

@@ -71,7 +71,7 @@ static void handle_get(struct conn *conn, struct reader *r)
 
 	if (!c)
 		return;
-	credential_note_asked(c, conn->peer.uid, !policy_allows(c->policy, conn->peer.uid, NULL, 0));
+	credential_note_asked(c, conn->peer.uid, policy_group_of(c->policy, conn->peer.uid, conn->groups, conn->group_count));
 	credential_get(c, conn);
 }
 

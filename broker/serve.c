@@ -172,7 +172,9 @@ void conn_wait(struct conn *conn, enum conn_stage stage, int ms)
 	conn->stage = stage;
 	if (ms < 0)
 		limit = (struct timeval){ 0, 0 };
-	event_add(conn->timer, &limit);
+	/* Without a timer he might wait for ever: then not at all. */
+	if (event_add(conn->timer, &limit) < 0)
+		event_active(conn->timer, EV_TIMEOUT, 0);
 }
 
 /* --- connections ------------------------------------------------------------------------------ */
@@ -323,7 +325,8 @@ void serve_accept(struct broker *b, int listener, struct credential *door)
 			log_warning("event=accept-failed error=\"%s\"", strerror(errno));
 			event_del(listener_event);
 			sockets_pause(b, true);
-			event_add(listen_again, &pause);
+			if (event_add(listen_again, &pause) < 0)
+				event_active(listen_again, EV_TIMEOUT, 0);
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
 			return;
@@ -341,7 +344,8 @@ static void on_pause_over(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	(void)what;
-	event_add(listener_event, NULL);
+	if (event_add(listener_event, NULL) < 0)
+		event_active(listen_again, EV_TIMEOUT, 0);
 	sockets_pause(arg, false);
 }
 

@@ -12,6 +12,10 @@
 #include "broker/launcher.h"
 #include "common/log.h"
 
+#define AGAIN_MS 10000
+
+static int64_t again; /* ms since the epoch: one could not be made; 0: all are there */
+
 static void on_connection(evutil_socket_t listener, short what, void *arg)
 {
 	struct credential *c = arg;
@@ -37,13 +41,20 @@ void socket_forget(struct credential *c)
 	c->socket = -1;
 }
 
+static void try_again(struct credential *c, const char *why)
+{
+	log_error("credential=%s event=socket-failed error=\"%s\"; tried again in %d s", c->name, why, AGAIN_MS / 1000);
+	again = now_ms() + AGAIN_MS;
+	schedule_arm(c->broker);
+}
+
 static void open_socket(struct credential *c)
 {
 	const struct policy_socket *p = &c->policy->socket;
 	char why[256];
 
 	if (launcher_socket(c->broker->launcher, c->name, p->uid, p->gid, p->mode, &c->socket, why, sizeof(why)) < 0) {
-		log_error("credential=%s event=socket-failed error=\"%s\"; tried again at a reload", c->name, why);
+		try_again(c, why);
 		return;
 	}
 	wire_refuse_descriptors(c->socket);
@@ -51,8 +62,10 @@ static void open_socket(struct credential *c)
 	c->socket_uid = p->uid;
 	c->socket_gid = p->gid;
 	c->socket_mode = p->mode;
-	if (!c->socket_event || event_add(c->socket_event, NULL) < 0)
+	if (!c->socket_event || event_add(c->socket_event, NULL) < 0) {
 		socket_forget(c);
+		try_again(c, "out of memory");
+	}
 }
 
 void socket_close(struct credential *c)
@@ -81,14 +94,32 @@ void sockets_reloaded(struct broker *b)
 	}
 }
 
+int64_t sockets_due(void)
+{
+	/* The clock was set back. */
+	if (again > now_ms() + AGAIN_MS)
+		again = now_ms();
+	return again ? again : INT64_MAX;
+}
+
+void sockets_tick(struct broker *b)
+{
+	if (sockets_due() > now_ms())
+		return;
+	again = 0;
+	sockets_reloaded(b);
+}
+
 void sockets_pause(struct broker *b, bool on)
 {
 	for (size_t i = 0; i < b->count; i++) {
 		struct event *event = b->credentials[i]->socket_event;
 
-		if (event && on)
+		if (event && on) {
 			event_del(event);
-		else if (event)
-			event_add(event, NULL);
+		} else if (event && event_add(event, NULL) < 0) {
+			socket_forget(b->credentials[i]);
+			try_again(b->credentials[i], "out of memory");
+		}
 	}
 }

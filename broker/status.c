@@ -5,88 +5,117 @@
 
 #include "broker/broker.h"
 
-#define READERS_TOLD 256 /* a frame has room for so much; the rest is a number */
+#define READERS_TOLD 256
+#define NAMED_TOLD 128 /* of these, so that groups and sockets are told too */
 #define ENTRY_ROOM 16384
-
-static int64_t boot_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 void status_begin(struct broker *b)
 {
 	b->began = boot_ms();
 }
 
-static void put_reader(struct buffer *list, uint32_t *count, const char *name, uint8_t state)
+/* Those who are told, as long as there is room in a frame; of the rest the groups' numbers tell. */
+struct readers {
+	struct buffer list;
+	uint32_t count;
+};
+
+static void put_reader(struct readers *to, const char *name, uint8_t state, uint32_t asked, const char *group)
 {
-	if (*count == READERS_TOLD)
+	if (to->count == READERS_TOLD || to->list.length + strlen(name) + strlen(group) + 13 > ENTRY_ROOM)
 		return;
-	buffer_put_text(list, name);
-	buffer_put_u8(list, state);
-	++*count;
+	buffer_put_text(&to->list, name);
+	buffer_put_u8(&to->list, state);
+	buffer_put_u32(&to->list, asked);
+	buffer_put_text(&to->list, group);
+	to->count++;
 }
 
-static void put_user(struct buffer *list, uint32_t *count, const struct credential *c, const struct reader_state *reader)
+static bool has_asked(const struct reader_state *reader)
+{
+	return reader->asked + ASKED_DAYS * 86400 > now_seconds();
+}
+
+static void put_user(struct readers *to, const struct credential *c, const struct reader_state *reader)
 {
 	const struct user *user = user_of(c->broker, reader->uid);
-	char name[80];
+	char name[80], group[80] = "";
 
 	snprintf(name, sizeof(name), "%u", reader->uid);
 	if (user && *user->name)
 		snprintf(name, sizeof(name), "%s", user->name);
-	for (size_t i = 0; i < c->policy->rule_count; i++)
-		if (!c->policy->rules[i].is_group && c->policy->rules[i].id == reader->uid)
-			snprintf(name, sizeof(name), "%.60s", c->policy->rules[i].name);
-	put_reader(list, count, reader->uid == 0 ? "root" : name,
-		(uint8_t)(policy_has_file(c->policy) && user && user->files_failures ? WIRE_READER_NO_FILE : reader->state));
+	for (size_t i = 0; i < c->policy->rule_count; i++) {
+		const struct policy_rule *rule = &c->policy->rules[i];
+
+		if (!rule->is_group && rule->id == reader->uid)
+			snprintf(name, sizeof(name), "%.60s", rule->name);
+		if (rule->is_group && rule->id == reader->group)
+			snprintf(group, sizeof(group), "@%.60s", rule->name);
+	}
+	put_reader(to, reader->uid == 0 ? "root" : name,
+		(uint8_t)(policy_has_file(c->policy) && user && user->files_failures ? WIRE_READER_NO_FILE : reader->state),
+		has_asked(reader), group);
 }
 
-/* Users, groups, and the ways by which nobody is known by name. */
-static void put_all(struct buffer *list, uint32_t *count, const struct credential *c)
+static void put_group(struct readers *to, const struct credential *c, const struct policy_rule *rule)
+{
+	uint32_t asked = 0;
+	char text[80];
+
+	for (size_t i = 0; i < c->reader_count; i++)
+		asked += c->readers[i].group == rule->id && has_asked(&c->readers[i]);
+	snprintf(text, sizeof(text), "@%.60s", rule->name);
+	put_reader(to, text, WIRE_READER_NONE, asked, "");
+}
+
+/* The ways by which nobody is known by name. */
+static void put_doors(struct readers *to, const struct credential *c)
 {
 	const struct policy_credential *p = c->policy;
 	char text[WIRE_TEXT_MAX];
 
-	for (size_t i = 0; i < c->reader_count && *count < READERS_TOLD; i++)
-		put_user(list, count, c, &c->readers[i]);
-	for (size_t i = 0; i < p->rule_count; i++) {
-		if (!p->rules[i].is_group)
-			continue;
-		snprintf(text, sizeof(text), "@%.60s", p->rules[i].name);
-		put_reader(list, count, text, WIRE_READER_NONE);
-	}
 	if (p->socket.user) {
 		snprintf(text, sizeof(text), "%.900s/credential/%s.sock", c->broker->run_dir, c->name);
-		put_reader(list, count, text, c->socket_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE);
+		put_reader(to, text, c->socket_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE, c->socket_asked != 0, "");
 	}
 	if (p->has_raw_file) {
 		snprintf(text, sizeof(text), "%.900s/token/*/%s", c->broker->run_dir, c->name);
-		put_reader(list, count, text, WIRE_READER_NONE);
+		put_reader(to, text, WIRE_READER_NONE, 0, "");
 	}
 	if (p->pgpass_count) {
 		snprintf(text, sizeof(text), "%.900s/token/*/" POLICY_PGPASS, c->broker->run_dir);
-		put_reader(list, count, text, WIRE_READER_NONE);
+		put_reader(to, text, WIRE_READER_NONE, 0, "");
 	}
 	if (p->metadata)
-		put_reader(list, count, "metadata", c->metadata_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE);
+		put_reader(to, "metadata", c->metadata_asked ? WIRE_READER_SOCKET : WIRE_READER_NONE, c->metadata_asked, "");
+}
+
+/* Those who are named, groups, and the ways; then those who came through a group. */
+static void put_all(struct readers *to, const struct credential *c)
+{
+	for (size_t i = 0; i < c->reader_count && to->count < NAMED_TOLD; i++)
+		if (c->readers[i].group == POLICY_BY_NAME)
+			put_user(to, c, &c->readers[i]);
+	for (size_t i = 0; i < c->policy->rule_count; i++)
+		if (c->policy->rules[i].is_group)
+			put_group(to, c, &c->policy->rules[i]);
+	put_doors(to, c);
+	for (size_t i = 0; i < c->reader_count && to->count < READERS_TOLD; i++)
+		if (c->readers[i].group != POLICY_BY_NAME)
+			put_user(to, c, &c->readers[i]);
 }
 
 static void put_readers(struct buffer *b, const struct credential *c, bool all)
 {
-	uint32_t count = 0;
-	struct buffer list;
+	struct readers readers = { .count = 0 };
 
-	buffer_init(&list, ENTRY_ROOM);
+	buffer_init(&readers.list, ENTRY_ROOM);
 	if (all)
-		put_all(&list, &count, c);
-	buffer_put_u32(b, list.failed ? 0 : count);
-	if (!list.failed)
-		buffer_put(b, list.data, list.length);
-	buffer_free(&list);
+		put_all(&readers, c);
+	buffer_put_u32(b, readers.list.failed ? 0 : readers.count);
+	if (!readers.list.failed)
+		buffer_put(b, readers.list.data, readers.list.length);
+	buffer_free(&readers.list);
 }
 
 /* Is it one of the audiences that a record holds, ", " between them? */
@@ -133,12 +162,16 @@ static void find_mismatch(const struct credential *c, char *out, size_t size)
 static void put_credential(struct buffer *b, const struct credential *c, bool root)
 {
 	const struct policy_credential *p = c->policy;
+	size_t line = c->has_token && c->gave <= p->provider_count ? c->gave : 0;
 	char mismatch[WIRE_TEXT_MAX];
 
+	/* Of one nobody need be in doubt. */
+	if (p->provider_count == 1)
+		line = 1;
 	find_mismatch(c, mismatch, sizeof(mismatch));
 	buffer_put_text(b, c->name);
 	buffer_put_text(b, p->description);
-	buffer_put_text(b, p->providers[0].line);
+	buffer_put_text(b, p->providers[line ? line - 1 : 0].line);
 	buffer_put_text(b, p->resource);
 	buffer_put_u8(b, (uint8_t)credential_state(c));
 	buffer_put_u8(b, p->kind == KEYFOB_KIND_DEFAULT ? p->providers[0].kind : p->kind);
@@ -149,12 +182,15 @@ static void put_credential(struct buffer *b, const struct credential *c, bool ro
 	buffer_put_u64(b, c->failures);
 	buffer_put_u64(b, c->failed_at);
 	buffer_put_text(b, c->has_token ? c->record.fingerprint : "");
-	buffer_put_text(b, c->error.text);
+	buffer_put_text(b, credential_error(c)->text);
 	buffer_put_text(b, c->record.issuer);
 	buffer_put_text(b, c->record.audience);
 	buffer_put_text(b, c->record.subject);
 	buffer_put_text(b, p->identity_provider);
 	buffer_put_text(b, mismatch);
+	buffer_put_u32(b, (uint32_t)line);
+	buffer_put_u32(b, (uint32_t)p->provider_count);
+	buffer_put_text(b, c->failures ? failure_class_name(c->failed_class) : "");
 	put_readers(b, c, root);
 }
 

@@ -141,13 +141,15 @@ static void put_next_steps(const struct admin *a, const struct admin_change *c, 
 	if (strstr((const char *)c->text.data, INIT_FILL_IN))
 		buffer_printf(
 			b, "Fill in what it marks with %s, and have it read:\n  keyfob doctor --config && keyfob reload\n", INIT_FILL_IN);
-	if (port)
+	if (port == EMULATOR_PORT && units)
+		buffer_printf(b, "Start the cloud:\n  systemctl enable --now keyfob-emulator\n");
+	else if (port)
 		buffer_printf(b, "Start the cloud:\n  keyfob-emulator --listen 127.0.0.1:%u &\n", port);
 	buffer_printf(b, "Start keyfob where it does not run yet:\n  %s%s\n", units ? "systemctl enable --now keyfobd" : "keyfobd &",
 		!port	? ""
 		: units ? " keyfob-verifyd"
 			: " keyfob-verifyd &");
-	buffer_printf(b, "Look:\n  keyfob status %s\n", c->name);
+	buffer_printf(b, "Look:\n  keyfob doctor\n  keyfob status %s\n", c->name);
 	if (user)
 		buffer_printf(b, "  sudo -u %s keyfob get %s\n", user, c->name);
 	if (port)

@@ -165,6 +165,8 @@ void cli_fetch_arguments(const char *what, const char *name, char *space, size_t
 struct cli_reader {
 	char *name;
 	uint8_t state; /* enum wire_reader */
+	uint32_t asked; /* how many of a group did; of others 0 or 1 */
+	char *group; /* through which alone he is one, "@NAME", or "" */
 };
 
 struct cli_credential {
@@ -174,6 +176,8 @@ struct cli_credential {
 	uint64_t expires, refresh, fetched, fetches, failures, failed_at;
 	char *fingerprint, *last_error, *issuer, *audience, *subject;
 	char *identity_provider, *mismatch; /* what judges its tokens, and why it would refuse this one; "" */
+	uint32_t provider_line, provider_lines; /* which of how many gave the token; 0: nobody knows */
+	char *failed_class; /* of the last failure, "" */
 	struct cli_reader *readers;
 	size_t count;
 };

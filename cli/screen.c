@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/status.h"
 
+#include <ctype.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 #define BAR_NARROW 10
 #define NARROW 72 /* columns */
 #define GAP 2 /* between two pieces of a line */
+#define UUID 36 /* characters */
+#define UUID_SHOWN 4 /* of these, where it is cut short */
 
 enum colour { PLAIN, GREEN, YELLOW, RED, BOLD };
 
@@ -55,6 +58,7 @@ static void indent(struct cli_screen *s, const char *label, enum colour colour)
 		end_line(s);
 	buffer_printf(s->out, "%*s", INDENT - s->column, "");
 	s->column = INDENT;
+	s->lines++;
 }
 
 /* Room for n columns, on this line or on the next. */
@@ -118,6 +122,14 @@ static void put_run(struct cli_screen *s, const char *text, int gap, enum colour
 	colour_off(s, colour);
 }
 
+static bool is_uuid(const char *text)
+{
+	for (size_t i = 0; i < UUID; i++)
+		if (i == 8 || i == 13 || i == 18 || i == 23 ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
+			return false;
+	return !isalnum((unsigned char)text[UUID]);
+}
+
 /*
  * Outside text, escaped; wide: but for the characters of the locale. NULL when
  * memory is out, which the screen's buffer then tells.
@@ -132,7 +144,10 @@ static char *escaped(struct cli_screen *s, const char *text, bool wide)
 	while (*text) {
 		size_t n = wide && s->utf8 ? printable(text, &columns) : 0;
 
-		if (n)
+		if (s->brief && is_uuid(text)) {
+			buffer_printf(&b, "%.*s%s", UUID_SHOWN, text, s->utf8 ? "\u2026" : "..");
+			n = UUID;
+		} else if (n)
 			buffer_put(&b, text, n);
 		else
 			cli_put_escaped(&b, (const char[]){ *text, 0 });
@@ -260,7 +275,7 @@ static void put_token(struct cli_screen *s, const struct cli_credential *c)
 		return;
 	}
 	colour_on(s, state_colour(c->state));
-	cli_bar(s, left, (int64_t)(c->expires - c->fetched), s->width < NARROW ? BAR_NARROW : BAR_WIDE);
+	cli_bar(s, left, (int64_t)(c->expires - c->fetched), s->brief || s->width < NARROW ? BAR_NARROW : BAR_WIDE);
 	colour_off(s, state_colour(c->state));
 	snprintf(text, sizeof(text), left > 0 ? "%s left" : "expired", cli_duration(left, words, sizeof(words)));
 	put_run(s, text, 2, PLAIN);
@@ -282,15 +297,21 @@ static void put_source(struct cli_screen *s, const struct cli_credential *c)
 
 	indent(s, "from", PLAIN);
 	put_words(s, c->provider, PLAIN);
+	if (c->provider_line && c->provider_lines > 1)
+		snprintf(text, sizeof(text), "(line %u of %u)", c->provider_line, c->provider_lines);
+	else
+		snprintf(text, sizeof(text), "(or another of %u lines)", c->provider_lines);
+	if (c->provider_lines > 1)
+		put_piece(s, "", text, PLAIN);
 	if (c->fetched)
 		put_piece(s, "fetched", clock_text(s, c->fetched, words, sizeof(words)), PLAIN);
 	if (!c->fetches && !c->failures)
 		return;
 	n = snprintf(text, sizeof(text), "%llu ok, %llu failed", (unsigned long long)c->fetches, (unsigned long long)c->failures);
 	if (c->failures && c->failed_at)
-		snprintf(text + n, sizeof(text) - (size_t)n, " (%s ago)",
+		snprintf(text + n, sizeof(text) - (size_t)n, " (%.20s%s%s ago)", c->failed_class, c->failed_class[0] ? ", " : "",
 			cli_duration(s->now - (int64_t)c->failed_at, words, sizeof(words)));
-	put_run(s, text, GAP, PLAIN);
+	put_piece(s, "", text, PLAIN);
 }
 
 static void put_asked(struct cli_screen *s, const struct cli_credential *c)
@@ -327,6 +348,7 @@ static void put_judge(struct cli_screen *s, const struct cli_credential *c)
 static void put_readers(struct cli_screen *s, const struct cli_credential *c)
 {
 	static const char *const words[] = { "", " (copy ok)", " (by socket)", " (token file FAILED)" };
+	char asked[32] = "";
 
 	indent(s, "readers", PLAIN);
 	if (!c->count)
@@ -335,8 +357,14 @@ static void put_readers(struct cli_screen *s, const struct cli_credential *c)
 		const struct cli_reader *reader = &c->readers[i];
 		struct buffer b;
 
+		/* Who came through a group is told by its number, unless something is wrong. */
+		if (reader->group[0] && reader->state != WIRE_READER_NO_FILE)
+			continue;
+		if (reader->name[0] == '@')
+			snprintf(asked, sizeof(asked), " (%u asked)", reader->asked);
 		buffer_init(&b, WIRE_MAX);
-		buffer_printf(&b, "%s%s", reader->name, reader->state < 4 ? words[reader->state] : "");
+		buffer_printf(&b, "%s%s%s", reader->name, reader->state < 4 ? words[reader->state] : "",
+			reader->name[0] == '@' && reader->asked ? asked : "");
 		if (buffer_cstring(&b))
 			put_piece(s, "", (const char *)b.data, PLAIN);
 		buffer_free(&b);
@@ -413,13 +441,33 @@ static void put_error(struct cli_screen *s, const struct cli_credential *c)
 	buffer_free(&b);
 }
 
+/* In one line, if need be in short; whole where there is room for it. */
+static void put_short(struct cli_screen *s, const struct cli_credential *c, void (*put)(struct cli_screen *, const struct cli_credential *))
+{
+	size_t before;
+	int lines;
+
+	if (s->column)
+		end_line(s);
+	before = s->out->length;
+	lines = s->lines;
+	put(s, c);
+	if (s->lines <= lines + 1 || s->out->failed)
+		return;
+	s->out->length = before;
+	s->column = 0;
+	s->brief = true;
+	put(s, c);
+	s->brief = false;
+}
+
 void cli_screen_credential(struct cli_screen *s, const struct cli_credential *c)
 {
 	indent(s, c->name, BOLD);
 	put_copy(s, escaped(s, c->description, true), PLAIN);
-	put_token(s, c);
-	put_source(s, c);
-	put_asked(s, c);
+	put_short(s, c, put_token);
+	put_short(s, c, put_source);
+	put_short(s, c, put_asked);
 	put_judge(s, c);
 	put_readers(s, c);
 	put_error(s, c);

@@ -15,12 +15,14 @@
 static void free_credential(struct cli_credential *c)
 {
 	char *texts[] = { c->description, c->provider, c->resource, c->fingerprint, c->last_error, c->issuer, c->audience, c->subject,
-		c->identity_provider, c->mismatch };
+		c->identity_provider, c->mismatch, c->failed_class };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		free(texts[i]);
-	for (size_t i = 0; i < c->count; i++)
+	for (size_t i = 0; i < c->count; i++) {
 		free(c->readers[i].name);
+		free(c->readers[i].group);
+	}
 	free(c->readers);
 }
 
@@ -41,6 +43,8 @@ static bool read_readers(struct reader *r, struct cli_credential *c)
 	for (; c->readers && c->count < count && !r->failed; c->count++) {
 		c->readers[c->count].name = reader_dup(r, WIRE_TEXT_MAX);
 		c->readers[c->count].state = reader_u8(r);
+		c->readers[c->count].asked = reader_u32(r);
+		c->readers[c->count].group = reader_dup(r, WIRE_TEXT_MAX);
 	}
 	return c->readers && !r->failed;
 }
@@ -67,6 +71,9 @@ static bool read_credential(struct reader *r, struct cli_credential *c)
 	c->subject = reader_dup(r, WIRE_TEXT_MAX);
 	c->identity_provider = reader_dup(r, WIRE_NAME_MAX);
 	c->mismatch = reader_dup(r, WIRE_TEXT_MAX);
+	c->provider_line = reader_u32(r);
+	c->provider_lines = reader_u32(r);
+	c->failed_class = reader_dup(r, WIRE_NAME_MAX);
 	return read_readers(r, c) && wire_name_valid(c->name) && c->expires <= TIME_MAX && c->refresh <= TIME_MAX &&
 	       c->fetched <= TIME_MAX && c->failed_at <= TIME_MAX;
 }

@@ -41,11 +41,14 @@ static void put_credential_json(struct buffer *b, const struct cli_credential *c
 	cli_json_optional(b, "subject", c->subject);
 	cli_json_optional(b, "identity_provider", c->identity_provider);
 	cli_json_optional(b, "mismatch", c->mismatch);
+	cli_json_optional(b, "failed_class", c->failed_class);
 	cli_json_open(b, "readers", '[');
 	for (size_t i = 0; i < c->count; i++) {
 		cli_json_open(b, NULL, '{');
 		cli_json_text(b, "name", c->readers[i].name);
 		cli_json_text(b, "state", c->readers[i].state < 4 ? states[c->readers[i].state] : "unknown");
+		cli_json_number(b, "asked", c->readers[i].asked);
+		cli_json_optional(b, "group", c->readers[i].group);
 		cli_json_close(b, '}');
 	}
 	cli_json_close(b, ']');

@@ -12,6 +12,8 @@ struct cli_screen {
 	bool utf8, colour;
 	int64_t now;
 	int column; /* where the next character goes */
+	int lines; /* of a credential that were begun */
+	bool brief; /* a shorter bar, and ids cut short */
 };
 
 /* Append cells of a bar: filled for what is left of total. Anything but nothing left shows one cell at least. */

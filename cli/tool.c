@@ -91,7 +91,7 @@ static bool add_variable(char *variables[], size_t *count, const char *prefix, c
 /* What a configuration may ask for by env:NAME. A larger one it cannot, and the kernel may not take it with the prefix. */
 static bool add_caller(char *variables[], size_t *count)
 {
-	for (char **at = environ; !getauxval(AT_SECURE) && *at; at++)
+	for (char **at = environ; !getauxval(AT_SECURE) && at && *at; at++)
 		if (strlen(*at) <= WIRE_SECRET_MAX + 256u && !add_variable(variables, count, WIRE_CALLER_PREFIX, *at))
 			return false;
 	return true;

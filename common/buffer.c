@@ -131,41 +131,50 @@ bool buffer_printf(struct buffer *b, const char *format, ...)
 	return true;
 }
 
-static int base64url_value(char c)
+/* The value of a base64url digit, above 63 for what is none. */
+static uint32_t digit(char c)
 {
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	return c == '-' ? 62 : c == '_' ? 63 : -1;
+	static const uint8_t values[128] = { 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
+		64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 62, 64, 64, 52, 53, 54, 55, 56, 57, 58,
+		59, 60, 61, 64, 64, 64, 64, 64, 64, 64, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+		23, 24, 25, 64, 64, 64, 64, 63, 64, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47,
+		48, 49, 50, 51, 64, 64, 64, 64, 64 };
+
+	return values[c & 0x7f] | ((uint32_t)c & 0x80);
 }
 
 bool buffer_put_base64url(struct buffer *b, const char *text, size_t length)
 {
-	uint8_t *to = length % 4 == 1 ? NULL : buffer_reserve(b, length / 4 * 3 + 2);
-	uint32_t bits = 0;
-	unsigned int have = 0;
-	size_t written = 0;
+	const char *end = text + length / 4 * 4;
+	uint8_t *to = length % 4 == 1 ? NULL : buffer_reserve(b, length / 4 * 3 + 2), *at = to;
+	uint32_t wrong = 0, bits;
 
 	if (!to)
 		goto fail;
-	for (size_t i = 0; i < length; i++) {
-		int value = base64url_value(text[i]);
+	for (; text < end; text += 4) {
+		uint32_t first = digit(text[0]), second = digit(text[1]), third = digit(text[2]), fourth = digit(text[3]);
 
-		if (value < 0)
-			goto fail;
-		bits = (bits << 6 | (uint32_t)value) & 0xffff;
-		have += 6;
-		if (have >= 8) {
-			have -= 8;
-			to[written++] = (uint8_t)(bits >> have);
-		}
+		wrong |= first | second | third | fourth;
+		bits = first << 18 | second << 12 | third << 6 | fourth;
+		*at++ = (uint8_t)(bits >> 16);
+		*at++ = (uint8_t)(bits >> 8);
+		*at++ = (uint8_t)bits;
 	}
-	if (bits & ((1u << have) - 1))
+	/* Two digits are a byte and four bits, three are two bytes and two bits; the bits are 0 in the one right spelling. */
+	if (length % 4) {
+		uint32_t first = digit(text[0]), second = digit(text[1]), third = length % 4 == 3 ? digit(text[2]) : 0;
+
+		wrong |= first | second | third;
+		bits = first << 12 | second << 6 | third;
+		*at++ = (uint8_t)(bits >> 10);
+		if (length % 4 == 3)
+			*at++ = (uint8_t)(bits >> 2);
+		if (bits & (length % 4 == 3 ? 0x3 : 0x3ff))
+			goto fail;
+	}
+	if (wrong > 63)
 		goto fail;
-	b->length += written;
+	b->length += (size_t)(at - to);
 	return true;
 fail:
 	b->failed = true;

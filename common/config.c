@@ -118,8 +118,13 @@ static bool add_entry(struct config_section *section, const char *key, const cha
 	grown->key = strdup(key);
 	grown->value = strdup(value);
 	grown->line = line;
-	section->count++;
-	return grown->key && grown->value;
+	if (grown->key && grown->value) {
+		section->count++;
+		return true;
+	}
+	free(grown->key);
+	free(grown->value);
+	return false;
 }
 
 /* The library gathers the values of one key; the order of the file is that of the lines. */
@@ -133,10 +138,10 @@ static int by_line(const void *a, const void *b)
 static bool take_entries(struct ini_cfgobj *ini, const char *title, struct config_section *section)
 {
 	int count = 0;
-	bool ok = true;
 	char **keys = ini_get_attribute_list(ini, title, &count, NULL);
+	bool ok = keys != NULL;
 
-	for (int i = 0; keys && i < count && ok; i++) {
+	for (int i = 0; i < count && ok; i++) {
 		struct value_obj *value = NULL;
 		int mode = INI_GET_FIRST_VALUE;
 		bool seen = false;
@@ -195,12 +200,25 @@ static unsigned int find_title(const struct buffer *content, const char *title, 
 	return otherwise;
 }
 
+static void free_section(struct config_section *s)
+{
+	for (size_t j = 0; j < s->count; j++) {
+		free(s->entries[j].key);
+		free(s->entries[j].value);
+	}
+	free(s->entries);
+	free(s->type);
+	free(s->name);
+	free(s->file);
+}
+
 static bool take_section(struct ini_cfgobj *ini, const char *path, const struct buffer *content, const char *title, struct config *config,
 	struct buffer *errors)
 {
 	struct config_section *grown = reallocarray(config->sections, config->count + 1, sizeof(*grown)), section = { 0 };
 	size_t type = strcspn(title, " \t");
 	const char *name = title + type + strspn(title + type, " \t");
+	bool ok;
 
 	if (!grown)
 		return false;
@@ -208,14 +226,15 @@ static bool take_section(struct ini_cfgobj *ini, const char *path, const struct 
 	section.type = strndup(title, type);
 	section.name = strdup(name);
 	section.file = strdup(path);
-	if (section.type && section.name && section.file && take_entries(ini, title, &section)) {
+	ok = section.type && section.name && section.file && take_entries(ini, title, &section);
+	if (ok) {
 		section.line = find_title(content, title, section.line ? section.line : 1);
 		check_first(config, &section, errors);
 		grown[config->count++] = section;
-		return true;
+	} else {
+		free_section(&section);
 	}
-	grown[config->count++] = section;
-	return false;
+	return ok;
 }
 
 static void load_file(const char *path, struct config *config, struct buffer *errors)
@@ -300,18 +319,8 @@ bool config_load(const char *path, struct config *config, struct buffer *errors)
 
 void config_free(struct config *config)
 {
-	for (size_t i = 0; i < config->count; i++) {
-		struct config_section *s = &config->sections[i];
-
-		for (size_t j = 0; j < s->count; j++) {
-			free(s->entries[j].key);
-			free(s->entries[j].value);
-		}
-		free(s->entries);
-		free(s->type);
-		free(s->name);
-		free(s->file);
-	}
+	for (size_t i = 0; i < config->count; i++)
+		free_section(&config->sections[i]);
 	free(config->sections);
 	memset(config, 0, sizeof(*config));
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/log.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,11 +36,22 @@ int log_level(const char *name)
 	return -1;
 }
 
+/* The variable is inherited by whom the descriptor is not. */
+static bool is_journal(void)
+{
+	const char *stream = secure_getenv("JOURNAL_STREAM");
+	uintmax_t device, inode;
+	struct stat st;
+
+	return stream && sscanf(stream, "%" SCNuMAX ":%" SCNuMAX, &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+	       st.st_dev == device && st.st_ino == inode;
+}
+
 void log_open(const char *ident, bool to_syslog, int level)
 {
 	log_ident = ident;
 	log_syslog = to_syslog;
-	log_prefix = secure_getenv("JOURNAL_STREAM") != NULL;
+	log_prefix = is_journal();
 	log_least = level;
 	/* LOG_NDELAY: a sandboxed process may not be able to connect later. */
 	if (to_syslog)

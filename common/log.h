@@ -18,7 +18,7 @@
 
 /*
  * ident stands in front of each line. To stderr, each line begins with
- * "<level>" where stderr is the journal (JOURNAL_STREAM is set, sd-daemon(3)).
+ * "<level>" where stderr is the journal (JOURNAL_STREAM names it, sd-daemon(3)).
  * level is the least urgent that is written (LOG_ERR ... LOG_DEBUG).
  */
 void log_open(const char *ident, bool to_syslog, int level);

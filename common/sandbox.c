@@ -274,17 +274,26 @@ static int allow_common_if(void *filter)
 	return rc;
 }
 
+/* The C library then takes an older one. */
+static int hide(void *filter, int call)
+{
+	int rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), call, 0);
+
+	/* A rule that says what the filter says anyway is refused. */
+	return rc == -EACCES ? 0 : rc;
+}
+
 int sandbox_allow_common(void *filter)
 {
 	int rc = sandbox_allow(filter, common_calls);
 
 	if (!rc)
 		rc = allow_common_if(filter);
-	/* Their flags lie in memory, where a filter cannot look; the C library then takes the older call. */
+	/* Their flags lie in memory, where a filter cannot look. */
 	if (!rc)
-		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+		rc = hide(filter, SCMP_SYS(clone3));
 	if (!rc)
-		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(openat2), 0);
+		rc = hide(filter, SCMP_SYS(openat2));
 	return rc;
 }
 
@@ -315,6 +324,12 @@ static int drop_capabilities(void)
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
 		return -errno;
 	return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
+
+bool sandbox_may_pass(int error)
+{
+	return error == EAGAIN || error == ENOMEM || error == EMFILE || error == ENFILE || error == EDQUOT || error == EINTR ||
+	       error == EIO || error == ETXTBSY;
 }
 
 int sandbox_become(uid_t uid, gid_t gid, char *why, size_t why_size)

@@ -9,6 +9,7 @@
 #ifndef KEYFOB_SANDBOX_H
 #define KEYFOB_SANDBOX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -68,5 +69,7 @@ int sandbox_become(uid_t uid, gid_t gid, char *why, size_t why_size);
 int sandbox_become_member(uid_t uid, gid_t gid, const gid_t *groups, size_t count, char *why, size_t why_size);
 /* Dumpable off, no core file, no gain of rights through exec. Returns 0 or a negative errno. */
 int sandbox_seal(void);
+/* Would this errno, of a call that makes a process what it is to be, perhaps not be there a moment later? */
+bool sandbox_may_pass(int error);
 
 #endif

@@ -135,12 +135,15 @@ bool wire_get_result(struct reader *r, struct wire_result *result, const char **
 
 /*
  * A credential in `status`: string name, string description, string
- * provider (its first line), string resource, u8 state, u8 kind, u64 expires,
+ * provider (the line that gave the token, the first where none is known to), string resource, u8 state, u8 kind, u64 expires,
  * u64 refresh, u64 fetched, u64 fetches, u64 failures, u64 failed_at,
  * string fingerprint, string last_error, string issuer, string audience,
  * string subject, string identity_provider, string mismatch (why it would
- * refuse the token; "" when it would not), u32 count and per reader: string (user name, @group or uid),
- * u8 reader state.
+ * refuse the token; "" when it would not), u32 provider line (from 1; 0: not
+ * known), u32 provider lines, string class of the last failure (its name, or
+ * ""), u32 count and per reader: string (user name, @group or uid), u8 reader
+ * state, u32 how many asked (of a group; of others 0 or 1), string group
+ * through which alone it is one (@group, or "").
  */
 enum wire_state {
 	WIRE_STATE_NONE, /* nobody asked yet */

@@ -90,14 +90,18 @@ CONFIG=/etc/keyfob/keyfob.conf
 mount -n -t tmpfs -o mode=0755 keyfob-docs /opt && mkdir /opt/corp || exit 1
 printf '#!/bin/sh\necho "{\\"access_token\\":\\"token-of-the-shop-by-corp\\",\\"expires_in\\":1800}"\n' >/opt/corp/token
 chmod 0755 /opt/corp/token
+groupadd dbclients
 for user in orders reports corp; do useradd -M "$user"; done
+for user in anna bert; do useradd -M -G dbclients "$user"; done
 start_emulator --listen 127.0.0.1:8791
 configure <<END
 [credential atlas]
 description = orders database on Atlas
 resource    = api://0d5c1c0e-4a1f-4b0e-9d8a-3f1f6a3f9b11
 provider    = azure client_id=5f3ad1c2-77aa-4f0e-8f53-0b7f0f4a1c2d endpoint=$CLOUD
-allow       = user:orders
+allow       = user:orders group:dbclients
+socket      = root:dbclients 0660
+identity_provider = entra
 
 [credential reports]
 resource = https://reports.example
@@ -108,6 +112,11 @@ allow    = user:reports
 provider     = callback-exec run_as=corp timeout=10s -- /opt/corp/token --db shop
 allow        = user:orders user:corp
 trust_run_as = yes
+
+[identity-provider entra]
+issuer             = $CLOUD
+audience           = api://0d5c1c0e-4a1f-4b0e-9d8a-3f1f6a3f9b11
+authorization_type = user
 END
 start_broker
 copies() {
@@ -115,6 +124,7 @@ copies() {
 }
 until_true 30 copies || { echo "docs: the tokens do not come" >&2; keyfob status >&2; exit 1; }
 
+for user in anna bert; do as "$user" keyfob get atlas >/dev/null; done
 # Each command as the user orders types it, and what it says.
 keyctl_session() {
 	as orders bash -c 'while IFS= read -r line; do printf "\$ %s\n" "$line"; eval "$line" 2>&1 </dev/null; done' <<-'END'

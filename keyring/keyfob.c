@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "keyring/client.h"
@@ -21,6 +23,8 @@ struct keyfob_token {
 	char value[];
 };
 
+#define BUCKETS 256 /* a thousand credentials are found as fast as one */
+
 /* The token last read from the keyring for one credential. */
 struct remembered {
 	struct remembered *next;
@@ -31,11 +35,12 @@ struct remembered {
 
 struct keyfob {
 	pthread_mutex_t lock;
+	bool *mark; /* see new_fork_mark() */
 	pid_t pid; /* whose lookup and tokens these are */
 	uid_t euid;
 	bool is_stale; /* another process filled this in */
 	struct lookup lookup;
-	struct remembered *tokens;
+	struct remembered *tokens[BUCKETS]; /* see bucket_of() */
 	char message[WIRE_TEXT_MAX];
 };
 
@@ -76,6 +81,25 @@ time_t keyfob_token_expires(const struct keyfob_token *token)
 	return token->expires;
 }
 
+/*
+ * A mark that is zero in a child made by fork (madvise(2)): to ask for the pid each time would be a tenth of what a token at
+ * hand costs. NULL where the kernel has no such memory.
+ */
+static bool *new_fork_mark(void)
+{
+	const size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	bool *mark = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mark == MAP_FAILED)
+		return NULL;
+	if (madvise(mark, size, MADV_WIPEONFORK) < 0) {
+		munmap(mark, size);
+		return NULL;
+	}
+	*mark = true;
+	return mark;
+}
+
 int keyfob_open(struct keyfob **kf)
 {
 	struct keyfob *new;
@@ -87,6 +111,7 @@ int keyfob_open(struct keyfob **kf)
 		return KEYFOB_ENOMEM;
 	pthread_mutex_init(&new->lock, NULL);
 	new->pid = getpid();
+	new->mark = new_fork_mark();
 	new->euid = geteuid();
 	*kf = new;
 	return 0;
@@ -94,13 +119,15 @@ int keyfob_open(struct keyfob **kf)
 
 static void forget_all(struct keyfob *kf)
 {
-	while (kf->tokens) {
-		struct remembered *gone = kf->tokens;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		while (kf->tokens[i]) {
+			struct remembered *gone = kf->tokens[i];
 
-		kf->tokens = gone->next;
-		keyfob_token_free(&gone->token);
-		free(gone->credential);
-		free(gone);
+			kf->tokens[i] = gone->next;
+			keyfob_token_free(&gone->token);
+			free(gone->credential);
+			free(gone);
+		}
 	}
 	memset(&kf->lookup, 0, sizeof(kf->lookup));
 }
@@ -110,9 +137,17 @@ void keyfob_close(struct keyfob **kf)
 	if (!kf || !*kf)
 		return;
 	forget_all(*kf);
+	if ((*kf)->mark)
+		munmap((*kf)->mark, (size_t)sysconf(_SC_PAGESIZE));
 	pthread_mutex_destroy(&(*kf)->lock);
 	free(*kf);
 	*kf = NULL;
+}
+
+/* Is this another process than the one that knew what the handle knows? */
+static bool is_elsewhere(const struct keyfob *kf)
+{
+	return kf->mark ? !*kf->mark : kf->pid != getpid();
 }
 
 /*
@@ -123,12 +158,13 @@ void keyfob_close(struct keyfob **kf)
  */
 static void enter(struct keyfob *kf)
 {
-	pid_t pid = getpid();
 	uid_t euid = geteuid();
 
-	if (kf->pid != pid) {
+	if (is_elsewhere(kf)) {
 		pthread_mutex_init(&kf->lock, NULL);
-		kf->pid = pid;
+		kf->pid = getpid();
+		if (kf->mark)
+			*kf->mark = true;
 		kf->is_stale = true;
 	}
 	pthread_mutex_lock(&kf->lock);
@@ -138,9 +174,18 @@ static void enter(struct keyfob *kf)
 	kf->euid = euid;
 }
 
+static struct remembered **bucket_of(struct keyfob *kf, const char *credential)
+{
+	uint32_t hash = 5381;
+
+	for (; *credential; credential++)
+		hash = hash * 33 + (unsigned char)*credential;
+	return &kf->tokens[hash % BUCKETS];
+}
+
 static struct remembered *recall(struct keyfob *kf, const char *credential)
 {
-	for (struct remembered *r = kf->tokens; r; r = r->next)
+	for (struct remembered *r = *bucket_of(kf, credential); r; r = r->next)
 		if (strcmp(r->credential, credential) == 0)
 			return r;
 	return NULL;
@@ -157,8 +202,8 @@ static void remember(struct keyfob *kf, const char *credential, key_serial_t ser
 			free(r);
 			return;
 		}
-		r->next = kf->tokens;
-		kf->tokens = r;
+		r->next = *bucket_of(kf, credential);
+		*bucket_of(kf, credential) = r;
 	}
 	keyfob_token_free(&r->token);
 	r->token = new_token(token->value, token->length, token->expires);
@@ -242,15 +287,16 @@ int keyfob_get(struct keyfob *kf, const char *credential, struct keyfob_token **
 	struct keyfob_token *found;
 	int error = 0;
 
-	if (!kf || !credential || !token || !wire_name_valid(credential))
+	if (!kf || !credential || !token)
 		return KEYFOB_EINVAL;
 	enter(kf);
+	/* What is remembered has a valid name: to look at it again would cost as much as a call of the kernel's. */
 	found = get_remembered(kf, credential);
 	if (!found)
-		error = get_from_keyring(kf, credential, &found);
+		error = wire_name_valid(credential) ? get_from_keyring(kf, credential, &found) : KEYFOB_EINVAL;
 	pthread_mutex_unlock(&kf->lock);
 	/* Without the lock: a first fetch may take half a minute, and other credentials need not wait for it. */
-	if (error < 0 && error != KEYFOB_ENOMEM)
+	if (error < 0 && error != KEYFOB_ENOMEM && error != KEYFOB_EINVAL)
 		error = get_from_broker(kf, credential, &found);
 	if (error == 0)
 		*token = found;

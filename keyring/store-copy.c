@@ -77,12 +77,13 @@ int store_put_pair(key_serial_t ring, const char *type, const char *credential, 
 int store_revoke_pair(key_serial_t ring, const char *credential)
 {
 	char name[KEY_NAME_SIZE];
-	int error;
+	int error, other;
 
 	snprintf(name, sizeof(name), KEY_TOKEN_PREFIX "%s", credential);
 	error = store_revoke_named(ring, KEY_TYPE_TOKEN, name);
 	snprintf(name, sizeof(name), KEY_INFO_PREFIX "%s", credential);
-	return error < 0 ? error : store_revoke_named(ring, "user", name);
+	other = store_revoke_named(ring, "user", name);
+	return error ? error : other;
 }
 
 /*

@@ -16,9 +16,10 @@ key_serial_t store_stage(const char *type, const char *name, const struct buffer
 int store_stamp(key_serial_t key, uint32_t perm, unsigned int timeout);
 /* A ring of ours directly in parent; made when it is not there, or has expired. */
 key_serial_t store_sub_ring(key_serial_t parent, const char *name, uint32_t perm, unsigned int timeout);
-/* Revoked, not only unlinked: a link somebody made elsewhere dies with it. */
+/* Revoked, not only unlinked: a link somebody made elsewhere dies with it. 1: the kernel says that it is revoked or at its end. */
 int store_revoke_named(key_serial_t ring, const char *type, const char *name);
-void store_each_child(key_serial_t ring, void (*call)(void *arg, key_serial_t key, const struct key_description *d), void *arg);
+/* The first thing that went wrong is returned, whatever else was found: not everything may have been. */
+int store_each_child(key_serial_t ring, void (*call)(void *arg, key_serial_t key, const struct key_description *d), void *arg);
 /* What follows the prefix in a key's name; NULL: it has another. */
 const char *store_after_prefix(const struct key_description *d, const char *prefix);
 /* Has root's quota no more room for us? */

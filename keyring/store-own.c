@@ -91,7 +91,7 @@ int store_own_revoke(struct store *s, const char *credential)
 	int error = revoke_type(s, KEY_TYPE_BIG, credential);
 	int other = store_revoke_pair(s->anchor, credential);
 
-	return error < 0 ? error : other;
+	return error ? error : other;
 }
 
 /* What stands may be of either type: a broker that knew no big_key may have made it. */
@@ -120,7 +120,9 @@ static int put_as(struct store *s, const char *type, const char *credential, con
 	snprintf(info.definition, sizeof(info.definition), "%s", record->definition ? record->definition : "0");
 	error = store_put_pair(s->anchor, type, credential, token, &info, timeout);
 	/* A link replaces only what is of the same type. Until this is done no reader takes either for the other: see the record. */
-	return error < 0 ? error : revoke_type(s, big ? KEY_TYPE_TOKEN : KEY_TYPE_BIG, credential);
+	if (error == 0)
+		error = revoke_type(s, big ? KEY_TYPE_TOKEN : KEY_TYPE_BIG, credential);
+	return error < 0 ? error : 0;
 }
 
 /* ENODEV: the kernel was built without (CONFIG_BIG_KEYS). */
@@ -150,7 +152,7 @@ int store_own_put(struct store *s, const char *credential, const struct buffer *
 	if (error != -EDQUOT)
 		return error;
 	/* No room for the new one beside the old one: then in its place. */
-	old = find_token(s, credential) > 0 && store_own_revoke(s, credential) == 0;
+	old = find_token(s, credential) > 0 && store_own_revoke(s, credential) >= 0;
 	swept = sweep(s->anchor);
 	for (int i = 0; error == -EDQUOT && (old || swept) && i < COLLECT_ROUNDS; i++) {
 		nanosleep(&moment, NULL);

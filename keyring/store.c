@@ -88,12 +88,12 @@ int store_revoke_named(key_serial_t ring, const char *type, const char *name)
 {
 	key_serial_t key = key_search(ring, type, name);
 
-	if (key == -ENOKEY || key == -EKEYREVOKED || key == -EKEYEXPIRED)
+	if (key == -ENOKEY)
 		return 0;
+	if (key > 0 && keyctl_revoke(key) < 0)
+		key = -errno;
 	if (key < 0)
-		return key;
-	if (keyctl_revoke(key) < 0 && errno != EKEYREVOKED && errno != EKEYEXPIRED)
-		return -errno;
+		return key == -EKEYREVOKED || key == -EKEYEXPIRED ? 1 : key;
 	keyctl_unlink(key, ring);
 	return 0;
 }
@@ -183,22 +183,27 @@ int store_open_anchor(struct store *s)
 
 /* --- walking ----------------------------------------------------------------- */
 
-void store_each_child(key_serial_t ring, void (*call)(void *arg, key_serial_t key, const struct key_description *d), void *arg)
+int store_each_child(key_serial_t ring, void (*call)(void *arg, key_serial_t key, const struct key_description *d), void *arg)
 {
 	struct buffer list;
 	struct key_description d;
+	int error;
 
 	buffer_init(&list, 16u << 20);
-	if (key_read(ring, &list) == 0) {
-		for (size_t at = 0; at + sizeof(key_serial_t) <= list.length; at += sizeof(key_serial_t)) {
-			key_serial_t key;
+	error = key_read(ring, &list);
+	for (size_t at = 0; at + sizeof(key_serial_t) <= list.length; at += sizeof(key_serial_t)) {
+		key_serial_t key;
+		int fault;
 
-			memcpy(&key, list.data + at, sizeof(key));
-			if (key_describe(key, &d) == 0)
-				call(arg, key, &d);
-		}
+		memcpy(&key, list.data + at, sizeof(key));
+		fault = key_describe(key, &d);
+		if (fault == 0)
+			call(arg, key, &d);
+		else if (fault != -ENOKEY)
+			error = fault;
 	}
 	buffer_free(&list);
+	return error == -ENOKEY ? 0 : error;
 }
 
 const char *store_after_prefix(const struct key_description *d, const char *prefix)
@@ -213,6 +218,7 @@ struct walk {
 	void (*copy)(void *arg, uid_t uid, const char *credential);
 	void *arg;
 	uid_t uid;
+	int error;
 };
 
 static void walk_credential(void *arg, key_serial_t key, const struct key_description *d)
@@ -229,11 +235,11 @@ static void walk_credential(void *arg, key_serial_t key, const struct key_descri
 		walk->credential(walk->arg, name);
 }
 
-void store_each_credential(struct store *s, void (*call)(void *arg, const char *credential), void *arg)
+int store_each_credential(struct store *s, void (*call)(void *arg, const char *credential), void *arg)
 {
 	struct walk walk = { .credential = call, .arg = arg };
 
-	store_each_child(s->anchor, walk_credential, &walk);
+	return store_each_child(s->anchor, walk_credential, &walk);
 }
 
 static void walk_copy(void *arg, key_serial_t key, const struct key_description *d)
@@ -251,20 +257,23 @@ static void walk_uid(void *arg, key_serial_t key, const struct key_description *
 	struct walk *walk = arg;
 	const char *uid = store_after_prefix(d, UID_PREFIX);
 	key_serial_t ring;
+	int error;
 
 	if (!uid)
 		return;
 	walk->uid = (uid_t)strtoul(uid, NULL, 10);
 	ring = key_search(key, "keyring", KEY_RING);
-	if (ring > 0)
-		store_each_child(ring, walk_copy, walk);
+	error = ring > 0 ? store_each_child(ring, walk_copy, walk) : ring == -ENOKEY ? 0 : ring;
+	if (error < 0)
+		walk->error = error;
 }
 
-void store_each_copy(struct store *s, void (*call)(void *arg, uid_t uid, const char *credential), void *arg)
+int store_each_copy(struct store *s, void (*call)(void *arg, uid_t uid, const char *credential), void *arg)
 {
 	struct walk walk = { .copy = call, .arg = arg };
+	int error = store_each_child(s->anchor, walk_uid, &walk);
 
-	store_each_child(s->anchor, walk_uid, &walk);
+	return error < 0 ? error : walk.error;
 }
 
 static void revoke_child(void *arg, key_serial_t key, const struct key_description *d)
@@ -418,7 +427,7 @@ int store_revoke_master(struct store *s, const char *credential)
 {
 	char name[KEY_NAME_SIZE + 8];
 	key_serial_t ring;
-	int error;
+	int error, other;
 
 	if (s->own)
 		return store_own_revoke(s, credential);
@@ -427,10 +436,10 @@ int store_revoke_master(struct store *s, const char *credential)
 	if (ring < 0)
 		return ring == -ENOKEY ? 0 : ring;
 	error = store_revoke_named(ring, "user", MASTER_TOKEN);
-	if (error == 0)
-		error = store_revoke_named(ring, "user", MASTER_RECORD);
-	keyctl_unlink(ring, s->anchor);
-	return error;
+	other = store_revoke_named(ring, "user", MASTER_RECORD);
+	if (error >= 0 && other >= 0 && keyctl_unlink(ring, s->anchor) < 0)
+		error = -errno;
+	return error ? error : other;
 }
 
 /* --- who asked ---------------------------------------------------------------- */
@@ -445,7 +454,7 @@ int store_put_asked(struct store *s, const char *credential, const struct store_
 		return 0;
 	snprintf(name, sizeof(name), ASKED_PREFIX "%s", credential);
 	if (count == 0)
-		return store_revoke_named(s->anchor, "user", name);
+		return store_revoke_named(s->anchor, "user", name) < 0 ? -EAGAIN : 0;
 	buffer_init(&b, WIRE_TOKEN_MAX);
 	for (size_t i = 0; i < count && i < STORE_ASKERS_MAX; i++) {
 		buffer_put_u32(&b, askers[i].uid);

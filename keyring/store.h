@@ -98,7 +98,7 @@ int store_revoke_copy(struct store *s, uid_t uid, const char *credential);
 int store_link_ring(struct store *s, uid_t uid);
 
 /* Call with the name of each credential that has a master copy or askers, and with each copy. */
-void store_each_credential(struct store *s, void (*call)(void *arg, const char *credential), void *arg);
-void store_each_copy(struct store *s, void (*call)(void *arg, uid_t uid, const char *credential), void *arg);
+int store_each_credential(struct store *s, void (*call)(void *arg, const char *credential), void *arg);
+int store_each_copy(struct store *s, void (*call)(void *arg, uid_t uid, const char *credential), void *arg);
 
 #endif

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # What keyfob needs on Debian 12: packages and system users.
-#   packaging/deps.sh [--if-missing] [demo|fuzz|lint]
+#   packaging/deps.sh [--if-missing] [demo|fuzz|lint|bench]
 # installs what is missing: to build, to test, and the npm packages of tests/npm, which judge keyfob from outside
 # (without them their tests are skipped); with a word only what that target of the Makefile needs. --if-missing: silent when
 # nothing is.
@@ -11,6 +11,8 @@ build="gcc make pkg-config libkeyutils-dev libcurl4-openssl-dev libssl-dev libja
 	libini-config-dev libseccomp-dev libmd-dev libpam0g-dev"
 demo="keyutils curl jq procps"
 tests="libcmocka-dev openssl mandoc build-essential pamtester postgresql mariadb-server mariadb-client pgbouncer openssh-server crun sudo iproute2 nftables systemd debhelper lintian debootstrap libpq-dev python3-psycopg python3-pymysql prometheus"
+# What people use instead, beside which make bench measures. Without one its rows are skipped by name.
+bench="oidc-agent-cli libkrb5-dev libjwt-dev libcjose-dev librhonabwy-dev libjose-dev libmariadb-dev"
 # keyfobd starts fetches as the first; the others are for the verifier and the metadata endpoint.
 users="keyfob-fetch keyfob-verify keyfob-metadata"
 
@@ -20,8 +22,9 @@ for word; do
 	--if-missing) quiet=yes ;;
 	demo) only_demo=yes tests="" ;;
 	fuzz) only_demo=yes demo="" tests="clang llvm libclang-rt-14-dev" ;;
+	bench) only_demo=yes tests=$bench ;;
 	lint) only_demo=yes demo="" tests="clang clang-tidy cppcheck shellcheck" ;;
-	*) echo "usage: deps.sh [--if-missing] [demo|fuzz|lint]" >&2; exit 2 ;;
+	*) echo "usage: deps.sh [--if-missing] [demo|fuzz|lint|bench]" >&2; exit 2 ;;
 	esac
 done
 

@@ -14,7 +14,8 @@ failed=0
 
 # SC2034: what a test sets for lib.sh to read. SC2120: functions whose argument may be left out. SC3013: dash has -nt.
 run_shellcheck() {
-	shellcheck -x -S warning -e SC2034,SC2120,SC3013 $scripts tests/run
+	shellcheck -x -S warning -e SC2034,SC2120,SC3013 $scripts tests/run bench/run packaging/debian/*.p[or]* &&
+		shellcheck -s bash -S warning packaging/completions/keyfob
 }
 
 # It reads no header of the system's, so the macros that look like statements are told.
@@ -22,7 +23,7 @@ run_cppcheck() {
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. -D_GNU_SOURCE \
 		-DKEYFOB_VERSION='"0"' '-Djson_array_foreach(a,i,v)=for(i=0;(v=json_array_get(a,i));i++)' \
 		'-Djson_object_foreach(o,k,v)=for(k=next(o);(v=value(k));)' '-DLIST_HEAD(n,t)=struct n{struct t*lh_first;}' \
-		'-DLIST_ENTRY(t)=struct{struct t*le_next;}' -j "$(nproc)" $rooms tests/fuzz tests/helpers
+		'-DLIST_ENTRY(t)=struct{struct t*le_next;}' -j "$(nproc)" $rooms tests/fuzz tests/helpers bench
 }
 
 # Where an analyzer of Debian 12 errs, each looked at: a file, what it says there, and why it is not so.

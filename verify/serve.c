@@ -141,6 +141,7 @@ bool conn_wait(struct conn *conn, enum conn_stage stage, const char *provider, i
 	conn->request = kept;
 	conn->stage = stage;
 	snprintf(conn->waits_for, sizeof(conn->waits_for), "%s", provider);
+	event_add(conn->event, NULL);
 	event_add(conn->timer, &limit);
 	return true;
 }
@@ -173,32 +174,42 @@ void serve_reloaded(struct verifier *v)
 
 /* --- connections ------------------------------------------------------------------------------ */
 
-static void on_frame(evutil_socket_t fd, short what, void *arg)
+/* Takes the request and has it answered; false when none has come yet. */
+static bool hear(struct conn *conn)
 {
-	struct conn *conn = arg;
 	int error;
 
-	(void)what;
-	/* Gone, or speaking again before the answer: either way nobody is there to answer. */
-	if (conn->stage != CONN_NEW) {
-		conn_close(conn);
-		return;
-	}
 	buffer_init(&conn->request, WIRE_MAX);
 	service_guard(true);
-	error = wire_receive((int)fd, &conn->request, NULL);
+	error = wire_receive(conn->fd, &conn->request, NULL);
 	service_guard(false);
+	if (error == -EAGAIN) {
+		buffer_free(&conn->request);
+		return false;
+	}
 	if (error == 0) {
 		conn->stage = CONN_SPOKEN;
 		event_del(conn->timer);
 		request_handle(conn);
 	} else if (error == -EMSGSIZE) {
 		conn_reply_error(conn, KEYFOB_EINVAL, 0, "a request has at most %d bytes", WIRE_MAX);
-	} else if (error != -EAGAIN) {
-		conn_close(conn);
 	} else {
-		buffer_free(&conn->request);
+		conn_close(conn);
 	}
+	return true;
+}
+
+static void on_frame(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *conn = arg;
+
+	(void)fd;
+	(void)what;
+	/* Gone, or speaking again before the answer: either way nobody is there to answer. */
+	if (conn->stage == CONN_NEW)
+		hear(conn);
+	else
+		conn_close(conn);
 }
 
 static bool is_crowded(const struct verifier *v, uid_t uid)
@@ -237,7 +248,10 @@ static void take_connection(struct verifier *v, int fd)
 	}
 	conn->timer = event_new(v->base, -1, 0, on_timeout, conn);
 	conn->event = event_new(v->base, fd, EV_READ | EV_PERSIST, on_frame, conn);
-	if (!conn->timer || !conn->event || event_add(conn->event, NULL) < 0 || event_add(conn->timer, &limit) < 0)
+	/* Most have spoken by now, and need not be waited for. */
+	if (!conn->timer || !conn->event)
+		conn_close(conn);
+	else if (!hear(conn) && (event_add(conn->event, NULL) < 0 || event_add(conn->timer, &limit) < 0))
 		conn_close(conn);
 }
 

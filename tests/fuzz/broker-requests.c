@@ -4,7 +4,7 @@
  * and keys begin. The first byte of an input says who asks, the rest is the
  * frame.
  *
- * links: broker/requests broker/metadata broker/keysets broker/policy broker/policy-provider broker/policy-files verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
+ * links: broker/requests broker/metadata broker/keysets broker/policy broker/policy-provider broker/policy-files broker/policy-names verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
  * libs: ini_config libevent_core
  * parser: broker/requests broker/metadata broker/keysets
  */
@@ -124,9 +124,9 @@ void credential_refresh(struct credential *c, struct conn *asker)
 	credential_get(c, asker);
 }
 
-void credential_note_asked(struct credential *c, uid_t uid, bool by_group)
+void credential_note_asked(struct credential *c, uid_t uid, uint32_t group)
 {
-	(void)uid, (void)by_group;
+	(void)uid, (void)group;
 	hand_over(c);
 }
 
@@ -203,13 +203,13 @@ void fetch_cancel(struct fetch *f)
 	fetched = NULL;
 }
 
-const char *fetch_class_name(uint8_t class)
+const char *failure_class_name(uint8_t class)
 {
 	(void)class;
 	return "class";
 }
 
-bool fetch_is_refusal(uint8_t class)
+bool failure_is_refusal(uint8_t class)
 {
 	return class == KEYFOB_CLASS_PERMANENT;
 }

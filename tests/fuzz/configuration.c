@@ -4,7 +4,7 @@
  * (keyfob-fetch --describe). An input is the file, and after a byte 0x1e that
  * frame; without it the table of a module that takes a few options.
  *
- * links: broker/policy broker/policy-provider broker/policy-files verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
+ * links: broker/policy broker/policy-provider broker/policy-files broker/policy-names verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
  * libs: ini_config
  * runs: 1000
  * parser: common/config broker/policy broker/policy-provider broker/policy-files verify/federation verify/federation-read verify/federation-values

@@ -94,10 +94,15 @@ static void put_credential(struct buffer *b, const char *name)
 		buffer_put_u64(b, 1900000000);
 	for (int i = 0; i < 7; i++)
 		buffer_put_text(b, "text");
+	buffer_put_u32(b, 1);
+	buffer_put_u32(b, 2);
+	buffer_put_text(b, "throttled");
 	buffer_put_u32(b, 2);
 	for (int i = 0; i < 2; i++) {
 		buffer_put_text(b, "@dbclients");
 		buffer_put_u8(b, WIRE_READER_COPY);
+		buffer_put_u32(b, 2);
+		buffer_put_text(b, "dbclients");
 	}
 }
 

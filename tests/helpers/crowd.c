@@ -7,11 +7,17 @@
  *   crowd loop COUNT NAME SECONDS  COUNT processes ask over and over, each now and then with a new handle
  *   crowd until COUNT NAME FILE    the same, until that file is there
  *
+ * With CROWD_UID in the environment the first of them is that user, the next
+ * has the uid after it and so on, all in CROWD_GID, each with a session keyring
+ * of his own. A # in NAME stands for his number, from 0.
+ *
  * Prints "asked A got G missed M gaps P tokens T", and how long the slowest
  * answer took. A reader missed a token when
  * it got none although the one it had last was still good; else it is a gap.
  * The first few failures are told on stderr.
  */
+#include <grp.h>
+#include <keyutils.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -109,16 +115,43 @@ static time_t ask(struct keyfob *kf, const char *name, time_t last)
 	return last;
 }
 
+static uid_t number_of(const char *variable)
+{
+	const char *text = getenv(variable);
+
+	return text ? (uid_t)strtoul(text, NULL, 10) : 0;
+}
+
+static bool become(int number)
+{
+	uid_t first = number_of("CROWD_UID"), uid = first + (uid_t)number;
+	gid_t gid = number_of("CROWD_GID");
+
+	return !first || (setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0 &&
+				 keyctl_join_session_keyring(NULL) >= 0);
+}
+
+static void put_number(const char *pattern, int number, char *name, size_t size)
+{
+	const char *mark = strchr(pattern, '#');
+
+	if (mark)
+		snprintf(name, size, "%.*s%d%s", (int)(mark - pattern), pattern, number, mark + 1);
+	else
+		snprintf(name, size, "%s", pattern);
+}
+
 /* gate: at its end all begin. They sleep until then, or a thousand of them would keep the rest from being forked. */
-static void __attribute__((noreturn)) reader(const char *name, bool over_and_over, const int *gate)
+static void __attribute__((noreturn)) reader(const char *pattern, int number, bool over_and_over, const int *gate)
 {
 	struct keyfob *kf = NULL;
 	time_t last = 0;
 	int turn = 0;
-	char c;
+	char c, name[128];
 
 	close(gate[1]);
-	if (keyfob_open(&kf) < 0)
+	put_number(pattern, number, name, sizeof(name));
+	if (!become(number) || keyfob_open(&kf) < 0)
 		_exit(1);
 	shared->ready++;
 	if (read(gate[0], &c, 1) != 0)
@@ -151,7 +184,7 @@ int main(int argc, char **argv)
 		pid_t pid = fork();
 
 		if (pid == 0)
-			reader(argv[3], until || loop, gate);
+			reader(argv[3], i, until || loop, gate);
 		if (pid < 0) {
 			perror("crowd: fork");
 			count = i;

@@ -10,15 +10,19 @@
  *   descriptors COUNT   a request with that many descriptors beside it
  *   leave COUNT NAME    ask and hang up before the answer
  *   deaf COUNT NAME     ask, do not read, and hang up when stdin ends
+ *   flood COUNT NAME    that many processes that ask whether they may have it, over and over, until stdin ends
+ *   ask COUNT NAME      none of this: ask that so often, one after the other; print the median and the slowest in us
  *
  * The socket is KEYFOB_SOCKET.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -311,9 +315,72 @@ static int deaf(int count, const char *name)
 	return 0;
 }
 
+/* Whether this user may have a credential: costs the broker little, and no token is handed out. */
+static int64_t ask_whether(const char *name, struct buffer *b)
+{
+	struct timespec begin, end;
+	int fd;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	fd = dial();
+	start(b, WIRE_MAY);
+	buffer_put_text(b, name);
+	buffer_put_u32(b, geteuid());
+	wire_send(fd, b, -1);
+	if (answer(fd) < 0)
+		return -1;
+	close(fd);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	return (end.tv_sec - begin.tv_sec) * 1000000 + (end.tv_nsec - begin.tv_nsec) / 1000;
+}
+
+static int flood(int count, const char *name)
+{
+	struct buffer b;
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	buffer_init(&b, WIRE_MAX);
+	for (int i = 0; i < count; i++) {
+		if (fork() != 0)
+			continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			ask_whether(name, &b);
+	}
+	puts("flooding");
+	wait_for_stdin();
+	return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	int64_t one = *(const int64_t *)a, other = *(const int64_t *)b;
+
+	return (one > other) - (one < other);
+}
+
+static int ask_often(int count, const char *name)
+{
+	int64_t *took = calloc((size_t)count + 1, sizeof(*took));
+	struct buffer b;
+
+	buffer_init(&b, WIRE_MAX);
+	for (int i = 0; i < count; i++) {
+		took[i] = ask_whether(name, &b);
+		if (took[i] < 0)
+			return 1;
+		usleep(1000);
+	}
+	qsort(took, (size_t)count, sizeof(*took), compare);
+	printf("median %lld slowest %lld\n", (long long)took[count / 2], (long long)took[count - 1]);
+	buffer_free(&b);
+	free(took);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	struct rlimit files = { 4096, 4096 };
+	struct rlimit files = { 8192, 8192 };
 	int count = argc > 2 ? atoi(argv[2]) : 0;
 	const char *what = argc > 1 ? argv[1] : "", *name = argc > 3 ? argv[3] : "";
 
@@ -335,5 +402,9 @@ int main(int argc, char **argv)
 		return leave(count, name);
 	if (strcmp(what, "deaf") == 0)
 		return deaf(count, name);
+	if (strcmp(what, "flood") == 0)
+		return flood(count, name);
+	if (strcmp(what, "ask") == 0)
+		return ask_often(count, name);
 	return 2;
 }

@@ -15,7 +15,9 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -35,7 +37,8 @@
 #endif
 
 static const char *path; /* path=: a file or a socket */
-static pid_t victim; /* pid=: another process of the same user */
+static pid_t victim; /* pid=: another process */
+static void (*say)(const char *line);
 
 static int get(void)
 {
@@ -213,11 +216,94 @@ static int kill_group(void)
 	return 0;
 }
 
+/* 10 GB, piece by piece. */
 static int memory(void)
 {
-	void *much = mmap(NULL, 5ull << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (int i = 0; i < 160; i++)
+		if (mmap(NULL, 64u << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED)
+			return -1;
+	return 0;
+}
 
-	return much == MAP_FAILED ? -1 : 0;
+/* Until somebody makes the file. A fetch that waits too long is ended from outside. */
+static void wait_for_path(void)
+{
+	say("full");
+	while (access(path, F_OK) < 0)
+		usleep(10000);
+}
+
+/* As many processes as there may be, kept until the file is there. */
+static int bomb(void)
+{
+	static pid_t made[20000];
+	size_t count = 0;
+	int error;
+
+	while (count < sizeof(made) / sizeof(made[0]) && (made[count] = fork()) >= 0) {
+		if (made[count] == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				pause();
+		}
+		count++;
+	}
+	error = count < sizeof(made) / sizeof(made[0]) ? errno : 0;
+	wait_for_path();
+	for (size_t i = 0; i < count; i++)
+		kill(made[i], SIGKILL);
+	while (wait(NULL) > 0)
+		continue;
+	errno = error;
+	return error ? -1 : 0;
+}
+
+static void *stay(void *argument)
+{
+	for (;;)
+		pause();
+	return argument;
+}
+
+static int threads(void)
+{
+	pthread_attr_t small;
+	pthread_t one;
+	int error = 0;
+
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 16384);
+	for (int i = 0; i < 20000 && !error; i++)
+		error = pthread_create(&one, &small, stay, NULL);
+	wait_for_path();
+	errno = error;
+	return error ? -1 : 0;
+}
+
+/* A process that is always another one: its parent is gone before anybody looks. For a minute, unless somebody is faster. */
+static int comet(void)
+{
+	time_t end = time(NULL) + 60;
+
+	if (fork() != 0)
+		return 0;
+	while (time(NULL) < end) {
+		setpgid(0, 0);
+		if (fork() > 0)
+			_exit(0);
+	}
+	_exit(0);
+}
+
+/* Whatever is sent, by whatever number the socket has. */
+static int flood(void)
+{
+	static const unsigned char line[] = { 2, 0, 0, 0, 1, 'x' };
+
+	for (int fd = 3; fd < 16; fd++)
+		while (send(fd, line, sizeof(line), MSG_NOSIGNAL) >= 0)
+			continue;
+	return -1;
 }
 
 static int add_a_key(void)
@@ -250,6 +336,45 @@ static int uring(void)
 	return (int)syscall(SYS_io_uring_setup, 1, NULL);
 }
 
+static int queue(void)
+{
+	return msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+}
+
+static int slow_other(void)
+{
+	return setpriority(PRIO_PROCESS, (id_t)victim, 19);
+}
+
+static int pin_other(void)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	return sched_setaffinity(victim, sizeof(one), &one);
+}
+
+static int signal_by_descriptor(void)
+{
+	int fd = (int)syscall(SYS_pidfd_open, victim, 0);
+
+	return fd < 0 ? -1 : (int)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+}
+
+/* What its terminal's shell would read next; once more with bits that the kernel does not look at. */
+static int type_in(void)
+{
+	if (ioctl(STDIN_FILENO, TIOCSTI, "x") == 0)
+		return 0;
+	return (int)syscall(SYS_ioctl, STDIN_FILENO, TIOCSTI | 1ull << 32, "x");
+}
+
+static int mount_something(void)
+{
+	return (int)syscall(SYS_mount, "none", "/tmp", "tmpfs", 0, NULL);
+}
+
 static int be_dumpable(void)
 {
 	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
@@ -265,6 +390,13 @@ static int hang(void)
 	while (pause() < 0)
 		continue;
 	return 0;
+}
+
+static int deaf(void)
+{
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_IGN);
+	return hang();
 }
 
 static int crash(void)
@@ -324,19 +456,48 @@ static const struct {
 	{ "shell", run_shell },
 	{ "group", kill_group },
 	{ "memory", memory },
+	{ "bomb", bomb },
+	{ "threads", threads },
+	{ "comet", comet },
+	{ "flood", flood },
 	{ "key", add_a_key },
 	{ "ring", persistent_ring },
 	{ "search", search_key },
 	{ "namespace", new_namespace },
 	{ "session", new_session },
 	{ "uring", uring },
+	{ "queue", queue },
+	{ "priority", slow_other },
+	{ "affinity", pin_other },
+	{ "pidfd", signal_by_descriptor },
+	{ "type", type_in },
+	{ "mount", mount_something },
 	{ "dumpable", be_dumpable },
 	{ "root", be_root },
 	{ "hang", hang },
+	{ "deaf", deaf },
 	{ "crash", crash },
 	{ "thread", thread },
 	{ "resolve", resolve },
 };
+
+/* Or from a file, since that of a process that is made later cannot stand in the configuration. */
+static pid_t read_pid(const char *text)
+{
+	FILE *f = text[0] == '/' ? fopen(text, "re") : NULL;
+	int pid = f ? 0 : atoi(text);
+
+	if (f && fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	if (f)
+		fclose(f);
+	return pid;
+}
+
+static void say_nothing(const char *line)
+{
+	(void)line;
+}
 
 static void obtain(const struct keyfob_request *request, struct keyfob_reply *reply)
 {
@@ -346,7 +507,8 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 	/* A setting that begins with '/' would be readable: this one names a file and is not. */
 	if (strncmp(path, "file:", 5) == 0)
 		path += 5;
-	victim = atoi(keyfob_setting(request, "pid", "0"));
+	say = request->tell ? request->tell : say_nothing;
+	victim = read_pid(keyfob_setting(request, "pid", "0"));
 	keyfob_fail(reply, KEYFOB_CLASS_CONFIG, "no such act: %s", wanted);
 	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
 		if (strcmp(acts[i].name, wanted) != 0)
@@ -367,7 +529,7 @@ static void obtain(const struct keyfob_request *request, struct keyfob_reply *re
 static const struct keyfob_option options[] = {
 	{ "do", KEYFOB_OPTION_TEXT, KEYFOB_OPTION_REQUIRED, NULL, "the act" },
 	{ "path", KEYFOB_OPTION_TEXT, 0, NULL, "a file, a socket or a port" },
-	{ "pid", KEYFOB_OPTION_TEXT, 0, NULL, "a process" },
+	{ "pid", KEYFOB_OPTION_TEXT, 0, NULL, "a process, or a file that has its number" },
 };
 
 KEYFOB_MODULE = {

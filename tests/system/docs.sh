@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 MAN=doc/man
-TEXTS="README.md CONTRIBUTING.md doc/PROTOCOL.md doc/SECURITY.md doc/OPERATING.md doc/TOUR.md doc/MIGRATING.md"
+TEXTS="README.md CONTRIBUTING.md doc/PROTOCOL.md doc/SECURITY.md doc/OPERATING.md doc/TOUR.md doc/MIGRATING.md doc/PERFORMANCE.md"
 
 lines() {
 	sort -u | sed '/^$/d'
@@ -251,15 +251,40 @@ fi
 # shellcheck disable=SC2086
 is "every file that the texts name is there" "$(grep -hoP '(?<![\w/])(broker|cli|common|doc|emulator|examples|keyring|metadata|modules|packaging|tests|verify)/[A-Za-z0-9_./-]*[A-Za-z0-9]' \
 	$TEXTS | lines | while read -r path; do [ -e "$path" ] || echo "$path"; done)" ""
-is "OPERATING lists the events that the broker logs" "$(sed -nE 's/^\| `([a-z-]+)` \|.*\| (err|warning|notice|info|debug) .*/\1/p' doc/OPERATING.md | lines)" \
-	"$(grep -ohE 'event=[a-z-]+' broker/*.c | cut -d= -f2 | lines)"
-page_events() {
-	awk '/^\.Sh/ { on = ($0 == ".Sh LOG") } on' "$MAN/$1" | sed -n 's/^\.It Li //p' | tr ',' '\n' | tr -d ' ' | lines
+# events DIRECTORY: each event that its programs log, with the fields that its lines can have, sorted. What log_verdict() is given
+# comes before its own format.
+events() {
+	cat "$1"/*.c | awk '
+		function told(  text, event, rest, name) {
+			for (rest = call; match(rest, /"([^"\\]|\\.)*"/); rest = substr(rest, RSTART + RLENGTH))
+				text = text substr(rest, RSTART + 1, RLENGTH - 2)
+			if (text ~ /^%s /) shared = text
+			if (!match(text, /event=[a-z-]+/)) return
+			event = substr(text, RSTART + 6, RLENGTH - 6)
+			if (call ~ /log_verdict/) text = text " " shared
+			print event
+			for (; match(text, /[a-z_]+=/); text = substr(text, RSTART + RLENGTH)) {
+				name = substr(text, RSTART, RLENGTH - 1)
+				if (name != "event") print event, name
+			}
+		}
+		/log_(error|warning|notice|info|debug|verdict)\(/ { on = 1; call = "" }
+		on { call = call $0; if (/\);$/) { on = 0; told() } }' | lines
 }
-is "keyfob-verifyd(8) lists the events that the verifier logs" "$(page_events keyfob-verifyd.8)" \
-	"$(grep -ohE 'event=[a-z-]+' verify/*.c | cut -d= -f2 | lines)"
-is "keyfob-metadata(8) lists the events that it logs" "$(page_events keyfob-metadata.8)" \
-	"$(grep -ohE 'event=[a-z-]+' metadata/*.c | cut -d= -f2 | lines)"
+operating_events() {
+	sed -nE 's/^\| `([a-z-]+)` \|([^|]*)\| (err|warning|notice|info|debug) .*/\1 \2/p' doc/OPERATING.md
+}
+page_events() {
+	awk '/^\.Sh/ { on = ($0 == ".Sh LOG") } on' "$MAN/$1" | sed -n 's/^\.It Li //p' | sed 's/ Ar / /'
+}
+# Of lines "EVENT FIELD ...", as events() has them.
+one_by_one() {
+	awk '{ print $1; for (i = 2; i <= NF; i++) { gsub(/[][]/, "", $i); print $1, $i } }' | lines
+}
+is "OPERATING lists the events that the broker logs, with their fields" "$(operating_events | one_by_one)" "$(events broker)"
+is "keyfob-verifyd(8) lists those of the verifier" "$(page_events keyfob-verifyd.8 | one_by_one)" "$(events verify)"
+is "keyfob-metadata(8) lists its" "$(page_events keyfob-metadata.8 | one_by_one)" "$(events metadata)"
+is "there are that many at least" "$(for room in broker verify metadata; do [ "$(events $room | grep -vc ' ')" -ge 7 ] || echo $room; done)" ""
 # Those of the broker, then those of the verifier.
 is "PROTOCOL numbers the requests as they are" "$(sed -nE 's/^\| ([0-9]+) \| ([A-Z]+) \|.*/\1 \2/p' doc/PROTOCOL.md)" \
 	"$(awk '/^enum wire_(opcode|verify) / { on = 1; n = 0; next } /^}/ { on = 0 }
@@ -271,6 +296,26 @@ while IFS='|' read -r _ where _ _ _ names _; do
 	done
 	check "a test shows: ${where:1:60}" [ -n "${names// /}" ]
 done < <(awk '/^## / { on = ($0 == "## Where a process runs") } on && /^\| / && !/^\| where \|/' doc/OPERATING.md)
+# Each promise has a test that is there, and what stands in quotation marks after a test's name are words of a check in it.
+untested() {
+	awk '/^## / { on = /^## What is promised/ } on && /^\| / && !/^\| promise \|/' "$1" | while IFS='|' read -r _ promise tests _; do
+		found=$(grep -oE 'tests/(unit|system)/[a-z0-9-]+\.(c|sh)( "[^"]*")*' <<<"$tests")
+		grep -q ' "' <<<"$found" || echo "no check is named:${promise:0:80}"
+		[ "$(sed -E 's@tests/(unit|system)/[a-z0-9-]+\.(c|sh)|"[^"]*"|[ ,]@@g' <<<"$tests")" = "" ] || echo "more than tests:${promise:0:80}"
+		while read -r file words; do
+			while read -r check; do
+				grep -qF -- "$check" "$file" || echo "$file has no \"$check\""
+			done < <(grep -oE '"[^"]*"' <<<"$words" | tr -d '"')
+			[ -e "$file" ] || echo "there is no $file"
+		done <<<"$found"
+	done 2>/dev/null
+}
+is "SECURITY has no promise without a check that is there" "$(untested doc/SECURITY.md)" ""
+promises=$(awk '/^## / { on = /^## What is promised/ } on && /^\| / && !/^\| promise \|/' doc/SECURITY.md | wc -l)
+[ "$promises" -ge 60 ] && pass "and has many" || fail "and has many" "$promises"
+sed 's@test-confine.c "no_processes"@test-confine.c "no_such_check"@' doc/SECURITY.md >"$DIR/out/unknown.md"
+like "one without a check is noticed" "$(printf '%s\n' '## What is promised' '| x | tests/unit/test-wire.c |' | untested /dev/stdin)" 'no check is named: x'
+like "one whose check is gone is noticed" "$(untested "$DIR/out/unknown.md")" 'test-confine.c has no "no_such_check"'
 # README says which versions of npm packages are proved to work: those that the tests have.
 versions() {
 	jq -r '.dependencies | to_entries[] | select(.key | test("mongo|msal|google")) | .value | ltrimstr("npm:mongodb@")' tests/npm/package.json tests/npm/mongosh/package.json | lines

@@ -116,6 +116,24 @@ else
 	skip "where nothing is recognised nothing is written" "no mount namespaces"
 fi
 
+# Where systemd runs, the cloud is a unit: it is there after the next boot, too.
+laptop_write() {
+	# shellcheck disable=SC2016
+	unshare --mount --propagation private sh -c 'mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec keyfob --config "$0" init --emulator "$@" --write' \
+		"$DIR/etc/laptop.conf" "$@"
+}
+if unshare --mount true 2>/dev/null; then
+	exits "with systemd" 0 laptop_write
+	like "the cloud is started by its unit" "$OUT" '^  systemctl enable --now keyfob-emulator$'
+	like "so are the daemons" "$OUT" '^  systemctl enable --now keyfobd keyfob-verifyd$'
+	rm "$DIR/etc/laptop.conf"
+	exits "on a port of its own" 0 laptop_write --port 8792
+	like "it is started by hand" "$OUT" '^  keyfob-emulator --listen 127.0.0.1:8792 &$'
+	rm "$DIR/etc/laptop.conf"
+else
+	skip "with systemd the cloud is started by its unit" "no mount namespaces"
+fi
+
 # --- a laptop in a minute --------------------------------------------------------------------
 while
 	PORT=$((20000 + RANDOM % 12000))

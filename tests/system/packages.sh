@@ -19,14 +19,14 @@ suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 2>/dev/null | sed -n "s/ $suite\$//p" | grep '/debian/*$' | head -n 1)
 [ -n "$mirror" ] || missing "apt knows no Debian mirror"
 
-# What keyfob's packages need, and a program that makes system users without systemd.
+# What keyfob's packages need, and programs that make system users and directories without systemd.
 needed=libcurl4,libevent-core-2.1-7,libevent-extra-2.1-7,libini-config5,libjansson4,libkeyutils1,libmd0,libseccomp2,libssl3
 ROOT=$DIR/root
 # PostgreSQL comes by apt, and not with the rest, so that no cluster is made and no server starts. Ends with 9 without it.
 cat >"$DIR/bootstrap" <<END
 #!/bin/sh
 set -e
-debootstrap --variant=minbase --include="$needed,libpam-runtime,systemd-standalone-sysusers" "$suite" "$ROOT" "$mirror"
+debootstrap --variant=minbase --include="$needed,libpam-runtime,systemd-standalone-sysusers,systemd-standalone-tmpfiles" "$suite" "$ROOT" "$mirror"
 mount -t proc proc "$ROOT/proc"
 mount --rbind /dev "$ROOT/dev"
 mkdir -p "$ROOT/etc/postgresql-common/createcluster.d"
@@ -48,12 +48,14 @@ PIDS="$PIDS $BOOTSTRAP"
 
 BUILD=$DIR/build DEBS=$DIR/build/deb
 # The packages are built as packages are, whatever this test is part of.
-check "make deb" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root make --no-print-directory O="$BUILD" deb
+check "make deb" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBFULLNAME='A. Packager' DEBEMAIL=packager@example.com make --no-print-directory O="$BUILD" deb
 [ "$FAILED" = 0 ] || finish
 version=$(sed -n 's/^VERSION *:= *//p' Makefile)
 arch=$(dpkg --print-architecture)
 packages="keyfob keyfob-emulator libkeyfob-dev libkeyfob0 libpam-keyfob"
 is "it makes five packages" "$(cd "$DEBS" && printf '%s\n' *.deb | sort)" "$(for p in $packages; do echo "${p}_${version}_$arch.deb"; done | sort)"
+is "their maintainer is who made them" "$(for deb in "$DEBS"/*.deb; do dpkg-deb -f "$deb" Maintainer; done | sort -u)" \
+	"A. Packager <packager@example.com>"
 is "lintian has nothing to say" "$(lintian --allow-root --fail-on none "$DEBS"/*.changes 2>&1)" ""
 is "libkeyfob needs libc and libkeyutils alone" \
 	"$(dpkg-deb -f "$DEBS/libkeyfob0_${version}_$arch.deb" Depends | sed 's/ ([^)]*)//g')" "libc6, libkeyutils1"
@@ -129,6 +131,7 @@ for user in keyfob-fetch keyfob-verify keyfob-metadata; do
 	like "the system user $user is there, and cannot log in" "$(inside getent passwd "$user")" ':/:/usr/sbin/nologin$'
 done
 is "keyfob-fetch is root's, to be run and not read" "$(inside stat -c '%U %G %a' /usr/libexec/keyfob/keyfob-fetch)" "root root 711"
+is "the directory of sockets is there" "$(inside stat -c '%U %G %a' /run/keyfob)" "root root 755"
 # theirs TEST...: what of the packages' files and directories find(1) finds by it
 theirs() {
 	inside sh -c "dpkg -L $packages | grep ^/ | sort -u | xargs -d '\n' sh -c 'find \"\$@\" -maxdepth 0 ! -type l $*' sh"

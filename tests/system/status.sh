@@ -5,6 +5,9 @@
 
 new_user; alice=$USER_NAME
 new_user; stranger=$USER_NAME
+new_user; bob=$USER_NAME
+new_user; carol=$USER_NAME
+new_group "$bob" "$carol"
 start_emulator
 printf 'a-token' >"$DIR/etc/token"
 configure <<EOF
@@ -100,6 +103,11 @@ like "a reader sees his own" "$(as "$alice" keyfob status --prometheus)" 'creden
 unlike "and no other" "$(as "$alice" keyfob status --prometheus)" 'credential="lazy"'
 like "a stranger that the broker is there" "$(as "$stranger" keyfob status --prometheus)" '^keyfob_up 1$'
 
+# As OPERATING has it for plugins.
+plugin() {
+	sed -n "s/^    sh -c '\\(keyfob status --check.*\\)'\$/\\1/p" doc/OPERATING.md
+}
+
 # --- trouble ------------------------------------------------------------------------------
 sed -i 's/^audience = .*/audience = api:\/\/other/' "$CONFIG"
 keyfob reload >/dev/null
@@ -120,11 +128,27 @@ failed() {
 }
 check "without a token" until_true 20 failed
 exits "check: there is none" 5 keyfob status --check
+exits "a plugin's own code: critical" 2 sh -c "$(plugin)"
 like "in the provider's words" "$OUT" '^KEYFOB CRITICAL - good: no valid token: azure: IMDS answered 400'
 no_faults
 sed -i 's/^audience = .*/audience = api:\/\/good/' "$CONFIG"
 keyfob reload >/dev/null
 keyfob refresh good >/dev/null
+
+# As OPERATING has it for plugins and for alerts.
+exits "a plugin's own code: well" 0 sh -c "$(plugin)"
+{
+	printf 'groups:\n  - name: keyfob\n    rules:\n'
+	sed -n 's/^    \(keyfob_.*\)/      - { alert: A, expr: '"'\\1'"' }/p' doc/OPERATING.md
+} >"$DIR/out/rules.yml"
+is "there are alerts" "$(grep -c alert: "$DIR/out/rules.yml")" 4
+if command -v promtool >/dev/null; then
+	exits "promtool takes them" 0 promtool check rules --lint=none "$DIR/out/rules.yml"
+else
+	skip "promtool takes them" "promtool is not installed: make deps"
+fi
+is "and we have their metrics" "$(grep -o 'keyfob_[a-z_]*' "$DIR/out/rules.yml" | sort -u | while read -r metric; do
+	grep -q "^${metric}[ {]" "$DIR/out/metrics" || echo "$metric"; done)" ""
 
 # --- on a terminal ------------------------------------------------------------------------
 # terminal ACTION... -- COMMAND...: on a terminal of its own, 24 lines of 80 columns. wait=PATTERN waits for new output,
@@ -229,6 +253,41 @@ exits "get that takes long" 0 terminal 'wait=keyfob: good: waiting for a token, 
 like "its note is gone before the token" "$OUT" $'\r''eyJ'
 no_faults
 
+# --- who reads ----------------------------------------------------------------------------
+cat >>"$CONFIG" <<EOF
+[credential shared]
+resource = api://shared
+provider = azure endpoint=http://127.0.0.1:1
+provider = azure endpoint=$CLOUD
+allow = group:$GROUP_NAME
+refresh = on-demand
+EOF
+keyfob reload >/dev/null
+# readers: as the screen tells them of shared
+readers() {
+	COLUMNS=160 keyfob status shared | sed -n 's/^  readers    //p'
+}
+is "a group of whom nobody asked" "$(readers)" "@$GROUP_NAME"
+for member in $bob $carol; do
+	as "$member" keyfob get shared >/dev/null && as "$member" keyfob get shared >/dev/null
+done
+is "of whom two did" "$(readers)" "@$GROUP_NAME (2 asked)"
+# Their names are looked up now and then; a reload does it at once.
+keyfob reload >/dev/null
+members() {
+	keyfob status --json shared | jq -r '.credentials[0].readers[] | select(.group) | "\(.name) \(.asked) \(.group)"' | sort | xargs
+}
+named() { [ "$(members)" = "$(printf '%s\n' "$bob 1 @$GROUP_NAME" "$carol 1 @$GROUP_NAME" | sort | xargs)" ]; }
+check "programs are told who" until_true 20 named
+like "where there are several provider lines the one that gave the token is told" "$(COLUMNS=160 keyfob status shared)" \
+	'^  from       azure endpoint=.* \(line 2 of 2\)  fetched .*  1 ok, 1 failed \(unavailable, '
+is "to programs, too" "$(keyfob status --json shared | jq -r '.credentials[0] | .provider, .failed_class' | cut -d' ' -f1 | xargs)" "azure unavailable"
+stop_broker
+start_broker
+is_shared() { readers | grep -qF '(2 asked)'; }
+check "a restart forgets none of them" until_true 20 is_shared
+like "only which line it was" "$(COLUMNS=160 keyfob status shared)" '^  from       azure endpoint=.* \(or another of 2 lines\)'
+
 # --- without a broker ---------------------------------------------------------------------
 exits "-w goes on when the broker ends" 130 terminal 'wait=orders database' "run=kill $BROKER" 'wait=broker.*since' 'wait=orders database' \
 	'send=\x03' -- keyfob status -w
@@ -237,5 +296,6 @@ exits "check: out of reach" 6 keyfob status --check
 like "in one line" "$OUT" '^KEYFOB UNKNOWN - cannot reach the broker at '
 exits "metrics: out of reach" 6 keyfob status --prometheus
 like "which is a metric, too" "$OUT" '^keyfob_up 0$'
+exits "a plugin's own code: unknown" 3 sh -c "$(plugin)"
 exits "-w without a broker" 6 terminal -- keyfob status -w
 finish

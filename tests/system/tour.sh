@@ -101,7 +101,8 @@ keyfob run --mongodb=atlas -- node app.js :: mongodb.sh, with a program of its o
 keyfob idp disconnect azure acme :: tells who loses access, and ends with 1 until --yes: federation.sh
 keyfob dbuser delete orders_rw :: the same
 keyfob jwks revoke azure :: keysets.sh
-keyfob doctor :: its exit code is about this host: doctor.sh
+sh -c 'keyfob status --check; case $? in 0) exit 0 ;; 8) exit 1 ;; 5) exit 2 ;; *) exit 3 ;; esac' :: its exit code is about this host: status.sh
+keyfob doctor :: the same: doctor.sh
 keyfob doctor /srv/orders :: the same
 keyfob status --prometheus >/var/lib/node_exporter/keyfob.prom.new; mv /var/lib/node_exporter/keyfob.prom.new /var/lib/node_exporter/keyfob.prom :: a directory of the real host: status.sh
 docker run --mount type=bind,src=$D,dst=$D,readonly --group-add $G IMAGE :: needs Docker; containers.sh mounts the same
@@ -134,7 +135,7 @@ page_lines() {
 # What stands between backticks in README's tables counts too, and so do the displays of man pages.
 commands() {
 	{ awk '/^```/ { on = !on; next } !on' README.md doc/*.md packaging/kubernetes/README.md |
-		sed -nE 's/^ {4,}((apt|cc|ln|git|docker|podman|kubectl|systemctl|nft|psql|keyctl|keyfob[a-z-]*|examples\/[a-z.]+|[A-Z]=[^ ]+)( .*)?)$/\1/p'
+		sed -nE 's/^ {4,}((apt|cc|ln|sh|git|docker|podman|kubectl|systemctl|nft|psql|keyctl|keyfob[a-z-]*|examples\/[a-z.]+|[A-Z]=[^ ]+)( .*)?)$/\1/p'
 		sed -nE 's/^\|.*\| `(keyfob [^`]*)` \|$/\1/p' README.md | sed 's/\\|/|/g'
 		find doc/man -name '*.[158]' ! -name keyfob-emulator.1 | sort | while read -r page; do page_lines "$page"; done |
 			grep -E '^(keyfob[a-z-]*|curl|git|keyctl|journalctl|nft) '; } | sed -E 's/ +# .*//' | grep -v ' -> ' | awk '!seen[$0]++'

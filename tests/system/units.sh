@@ -36,6 +36,7 @@ done <<END
 keyfobd 24
 keyfob-verifyd 5
 keyfob-metadata 16
+keyfob-emulator 10
 END
 
 # --- a sign of life, by the plain protocol --------------------------------------------------------------
@@ -184,6 +185,7 @@ is "alive it is left alone" "$(main_pid keyfobd)" "$pid"
 
 echo 'no = setting' >>"$CONFIG"
 check_not "a reload with a fault fails" sd systemctl reload keyfobd
+like "by the check, before keyfobd is asked" "$(grep -c 'no key no ' "$LOG")" '^1$'
 is "the old configuration counts" "$(get "$alice" units-$$)" "$TOKEN"
 sed -i '$d' "$CONFIG"
 sed -i "s/^allow = user:$corp/& user:$alice/" "$CONFIG"
@@ -208,7 +210,10 @@ is "as its user, without a right" "$(stat -c %U "$DIR/state") $(status_of "$pid"
 check "it gets keys by keyfobd" sd env KEYFOB_VERIFY_SOCKET=/run/keyfob/verify.sock keyfob jwks refresh emulator
 is "its state is its own" "$(stat -c '%U %a' "$DIR/state")" "keyfob-verify 700"
 unlike "root's socket is believed" "$(cat "$LOG")" "the socket is not root's"
-check "it reloads" sd systemctl reload keyfob-verifyd
+echo 'no = setting' >>"$CONFIG"
+check_not "its reload fails with a fault" sd systemctl reload keyfob-verifyd
+sed -i '$d' "$CONFIG"
+check "without one it reloads" sd systemctl reload keyfob-verifyd
 check "and says so" until_true 10 grep -q 'keyfob-verifyd: event=reloaded' "$LOG"
 
 # --- keyfob-metadata -----------------------------------------------------------------------------------------
@@ -222,6 +227,15 @@ if [ -e "$UNITS/keyfob-metadata.service" ]; then
 	check "stopped, they are gone" sd systemctl stop keyfob-metadata-rules
 	is "all of them" "$(sd nft list ruleset)" ""
 fi
+
+# --- keyfob-emulator -----------------------------------------------------------------------------------------
+
+check "keyfob-emulator starts" sd systemctl start keyfob-emulator
+answers() { sd curl -sSf http://127.0.0.1:8791/jwks; }
+check "and answers where keyfob init --emulator expects it" until_true 20 answers
+pid=$(main_pid keyfob-emulator)
+like "as nobody's user, without a right" "$(status_of "$pid" Uid | cut -f 1) $(status_of "$pid" CapBnd)" '^6[0-9]{4} 0+$'
+
 check "all end in order" sd systemctl stop keyfobd.socket 'keyfob*.service'
 is "none failed" "$(sd systemctl list-units --failed --plain --no-legend 'keyfob*')" ""
 finish

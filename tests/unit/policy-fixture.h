@@ -154,7 +154,7 @@ static inline struct policy *load_from(const struct policy_source *from, const c
 	struct buffer errors;
 
 	write_text("keyfob.conf", text);
-	buffer_init(&errors, 65536);
+	buffer_init(&errors, 1u << 20);
 	policy = policy_load(config_file, from, &errors);
 	if (!policy)
 		fail_msg("refused:\n%s\n%s", text, buffer_cstring(&errors));
@@ -175,7 +175,7 @@ static inline void refuse_from(const struct policy_source *from, const char *tex
 	char *got;
 
 	write_text("keyfob.conf", text);
-	buffer_init(&errors, 65536);
+	buffer_init(&errors, 1u << 20);
 	policy = policy_load(config_file, from, &errors);
 	got = without_dir(&errors);
 	if (policy || strcmp(got, wanted) != 0)

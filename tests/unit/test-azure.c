@@ -116,6 +116,7 @@ static void test_expiry_members(void **state)
 		{ "\"expires_on\":1639265125", 1639265125 },
 		{ "\"expires_on\":\"05/22/2021 17:14:33 +00:00\",\"expires_in\":1", 1621703673 },
 		{ "\"expires_on\":\"soon\",\"expires_in\":\"3599\"", 3599 },
+		{ "\"expires_on\":4070908800,\"expires_in\":\"3599\"", 3599 },
 		{ "\"expires_in\":3599", 3599 },
 		{ "\"expires_in\":null,\"expires_on\":\"\"", 0 },
 		{ "\"expires_in\":-1", 0 },

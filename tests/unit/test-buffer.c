@@ -191,6 +191,38 @@ static void test_base64url(void **state)
 	buffer_free(&b);
 }
 
+/* Every byte at every place of a text of two to seven digits: taken if it is a digit, and at the end one without loose bits. */
+static void test_base64url_every_byte(void **state)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	static const size_t loose[] = { 1, 1, 16, 4 }; /* what the last digit's value must divide by, by length modulo 4 */
+	struct buffer b;
+
+	(void)state;
+	for (size_t length = 2; length <= 7; length++) {
+		for (size_t place = 0; length % 4 != 1 && place < length; place++) {
+			for (int byte = 0; byte < 256; byte++) {
+				const char *digit = byte ? strchr(digits, byte) : NULL;
+				bool last = place == length - 1,
+				     good = digit && (!last || (size_t)(digit - digits) % loose[length % 4] == 0);
+				char text[8] = "AAAAAAA";
+				uint64_t value = 0;
+
+				text[place] = (char)byte;
+				buffer_init(&b, 64);
+				if (buffer_put_base64url(&b, text, length) != good)
+					fail_msg("byte %02x at %zu of %zu", byte, place, length);
+				for (size_t i = 0; i < b.length; i++)
+					value = value << 8 | b.data[i];
+				assert_int_equal(b.length, good ? length * 6 / 8 : 0);
+				if (good)
+					assert_true(value == (uint64_t)(digit - digits) << 6 * (length - 1 - place) >> length * 6 % 8);
+				buffer_free(&b);
+			}
+		}
+	}
+}
+
 /* --- the reader --------------------------------------------------------------------- */
 
 static void test_read(void **state)
@@ -294,6 +326,7 @@ int main(void)
 		cmocka_unit_test(test_grows_and_keeps),
 		cmocka_unit_test(test_wipes),
 		cmocka_unit_test(test_base64url),
+		cmocka_unit_test(test_base64url_every_byte),
 		cmocka_unit_test(test_read),
 		cmocka_unit_test(test_read_too_little),
 		cmocka_unit_test(test_read_bad_text),

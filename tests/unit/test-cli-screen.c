@@ -113,8 +113,13 @@ static void test_bars(void **state)
 	assert_int_equal(s.column, 4);
 }
 
-static struct cli_reader some_readers[] = { { (char[]){ "orders" }, WIRE_READER_COPY }, { (char[]){ "@dbclients" }, WIRE_READER_NONE } };
-static char nothing[] = "";
+static char nothing[] = "", dbclients[] = "@dbclients", throttled[] = "throttled";
+static struct cli_reader some_readers[] = {
+	{ (char[]){ "orders" }, WIRE_READER_COPY, 1, nothing },
+	{ dbclients, WIRE_READER_NONE, 2, nothing },
+	{ (char[]){ "anna" }, WIRE_READER_COPY, 1, dbclients },
+	{ (char[]){ "bert" }, WIRE_READER_SOCKET, 1, dbclients },
+};
 
 static struct cli_credential some_credential(void)
 {
@@ -142,8 +147,11 @@ static struct cli_credential some_credential(void)
 		.subject = subject,
 		.identity_provider = nothing,
 		.mismatch = nothing,
+		.provider_line = 1,
+		.provider_lines = 1,
+		.failed_class = throttled,
 		.readers = some_readers,
-		.count = 2,
+		.count = 4,
 	};
 
 	return c;
@@ -173,13 +181,44 @@ static void test_block(void **state)
 	cli_screen_credential(&s, &c);
 	assert_string_equal(drawn(), "  atlas      orders database on Atlas\n"
 				     "  token      ################----  19 h 12 m left  next refresh 16:20  #3fa9c1d2\n"
-				     "  from       azure client_id=5f3a2b1c-1111-2222-3333-444455556666  fetched 03:12\n"
-				     "             212 ok, 1 failed (9 d ago)\n"
-				     "  asked/got  api://0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff\n"
-				     "             / aud 0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff\n"
-				     "             iss https://login.microsoftonline.com/11111111-2222-3333-4444-55555\n"
-				     "             5555555/v2.0  sub 7d2f0000-1111-2222-3333-444455556666\n"
-				     "  readers    orders (copy ok)  @dbclients\n");
+				     "  from       azure client_id=5f3a..  fetched 03:12\n"
+				     "             212 ok, 1 failed (throttled, 9 d ago)\n"
+				     "  asked/got  api://0d5c..  / aud 0d5c..\n"
+				     "             iss https://login.microsoftonline.com/1111../v2.0  sub 7d2f..\n"
+				     "  readers    orders (copy ok)  @dbclients (2 asked)\n");
+	/* With room for all of a line it is told whole. */
+	s = screen(160, false);
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "  from       azure client_id=5f3a2b1c-1111-2222-3333-444455556666  fetched 03:12"
+					"  212 ok, 1 failed (throttled, 9 d ago)\n"));
+	/* So the bar is long where its line has room for what follows. */
+	assert_non_null(strstr(drawn(), "  token      ################----  19 h"));
+	c.refresh = NOW + 86400 * 2;
+	s = screen(80, false);
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "  token      ########--  19 h 12 m left  next refresh 17 Jan 08:00  #3fa9c1d2\n"));
+	/* What only looks like an id stands whole, too. */
+	c.resource = (char[]){ "api://0d5c1c0e-aaaa-bbbb-cccc-ddddeeeeffff0 0d5c1c0e-aaaa-bbbb-cccc-ddddeeeefffg 0d5c1c0e-aaaa" };
+	s = screen(40, false);
+	cli_screen_credential(&s, &c);
+	assert_null(strstr(drawn(), "0d5c.. "));
+}
+
+static void test_provider_lines(void **state)
+{
+	struct cli_credential c = some_credential();
+	struct cli_screen s = screen(120, false);
+
+	(void)state;
+	c.provider = (char[]){ "gcp" };
+	c.provider_lines = 3;
+	c.provider_line = 2;
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "  from       gcp  (line 2 of 3)  fetched"));
+	c.provider_line = 0;
+	s = screen(120, false);
+	cli_screen_credential(&s, &c);
+	assert_non_null(strstr(drawn(), "  from       gcp  (or another of 3 lines)  fetched"));
 }
 
 static void test_widths(void **state)
@@ -296,7 +335,7 @@ static void test_head(void **state)
 
 static void test_lost_file(void **state)
 {
-	struct cli_reader reader = { (char[]){ "orders" }, WIRE_READER_NO_FILE };
+	struct cli_reader reader = { (char[]){ "orders" }, WIRE_READER_NO_FILE, 1, dbclients };
 	struct cli_credential c = some_credential();
 	struct cli_screen s = screen(80, false);
 
@@ -367,6 +406,7 @@ int main(void)
 		cmocka_unit_test(test_durations),
 		cmocka_unit_test(test_bars),
 		cmocka_unit_test(test_block),
+		cmocka_unit_test(test_provider_lines),
 		cmocka_unit_test(test_widths),
 		cmocka_unit_test(test_advice),
 		cmocka_unit_test(test_judge),

@@ -38,6 +38,14 @@ static int listener = -1;
 static pthread_t broker;
 static char output[65536], errors[65536];
 
+static void put_reader(struct buffer *b, const char *name, uint8_t state, uint32_t asked, const char *group)
+{
+	buffer_put_text(b, name);
+	buffer_put_u8(b, state);
+	buffer_put_u32(b, asked);
+	buffer_put_text(b, group);
+}
+
 static void put_credential(struct buffer *b, const char *name, uint8_t state)
 {
 	const char *const texts[] = { name, "orders database", "azure client_id=1", "api://x" };
@@ -53,11 +61,13 @@ static void put_credential(struct buffer *b, const char *name, uint8_t state)
 		buffer_put_u64(b, numbers[i]);
 	for (size_t i = 0; i < 7; i++)
 		buffer_put_text(b, more[i]);
+	buffer_put_u32(b, 1);
 	buffer_put_u32(b, 2);
-	buffer_put_text(b, "orders");
-	buffer_put_u8(b, WIRE_READER_COPY);
-	buffer_put_text(b, "@dbclients");
-	buffer_put_u8(b, WIRE_READER_NONE);
+	buffer_put_text(b, "throttled");
+	buffer_put_u32(b, 3);
+	put_reader(b, "orders", WIRE_READER_COPY, 1, "");
+	put_reader(b, "@dbclients", WIRE_READER_NONE, 1, "");
+	put_reader(b, "anna", WIRE_READER_SOCKET, 1, "@dbclients");
 }
 
 static void refuse(struct buffer *b, uint8_t code, uint32_t retry, const char *text)
@@ -385,8 +395,12 @@ static void test_status(void **state)
 	assert_int_equal(json_integer_value(json_object_get(c, "fetches")), 7);
 	assert_int_equal(json_integer_value(json_object_get(c, "failures")), 2);
 	assert_string_equal(json_string_value(json_object_get(c, "last_error")), "it said \"no\"\n");
-	assert_int_equal(json_array_size(json_object_get(c, "users")), 2);
+	assert_int_equal(json_array_size(json_object_get(c, "users")), 3);
 	assert_string_equal(json_string_value(json_array_get(json_object_get(c, "users"), 1)), "@dbclients");
+	assert_string_equal(json_string_value(json_object_get(c, "failed_class")), "throttled");
+	c = json_array_get(json_object_get(c, "readers"), 2);
+	assert_int_equal(json_integer_value(json_object_get(c, "asked")), 1);
+	assert_string_equal(json_string_value(json_object_get(c, "group")), "@dbclients");
 	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 2), "name")), "c");
 	assert_true(json_is_null(json_object_get(json_array_get(list, 2), "mismatch")));
 	json_decref(top);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <keyutils.h>
 #include <linux/capability.h>
+#include <linux/securebits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -291,7 +292,10 @@ static int others_keyrings_are_in_reach(void)
 static int broker_has_little_left(void)
 {
 	const uint64_t setuid_only = is_root ? 1ull << CAP_SETUID : 0;
+	int self = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	char text[4096] = "", bounding[64];
 	struct rlimit core;
+	struct stat st;
 
 	need(confine_broker(config, why, sizeof(why)) == 0);
 	need((strstr(why, "not root") == NULL) == is_root);
@@ -299,6 +303,13 @@ static int broker_has_little_left(void)
 	need(capabilities(PERMITTED) == setuid_only);
 	need(capabilities(INHERITABLE) == 0);
 	need(getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_max == 0);
+	/* prctl(2) is closed by now: the kernel's own words, in a file opened before. */
+	need(read(self, text, sizeof(text) - 1) > 0);
+	need(strstr(text, "\nNoNewPrivs:\t1\n") && strstr(text, "\nSeccomp:\t2\n"));
+	snprintf(bounding, sizeof(bounding), "\nCapBnd:\t%016llx\n", (unsigned long long)setuid_only);
+	need(!is_root || strstr(text, bounding));
+	/* Undumpable: what /proc has of it is root's, whoever it is. */
+	need(fstat(self, &st) == 0 && st.st_uid == 0);
 	return 0;
 }
 
@@ -316,6 +327,9 @@ static int launcher_has_four(void)
 	need(prctl(PR_CAPBSET_READ, CAP_DAC_OVERRIDE) == 0);
 	need(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 	need(prctl(PR_GET_DUMPABLE) == 0);
+	/* To be root, or to become it by exec, gives none back. */
+	const int bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+	need((prctl(PR_GET_SECUREBITS) & bits) == bits);
 	refused(mount("none", "/mnt", "tmpfs", 0, NULL));
 	/* What is handed over is another one's from then on. */
 	need(chown(inside, 1, 1) == 0);

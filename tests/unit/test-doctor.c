@@ -59,8 +59,13 @@ static void put_credential(struct buffer *b, const char *name, const struct told
 	for (size_t i = 0; i < 7; i++)
 		buffer_put_text(b, more[i]);
 	buffer_put_u32(b, 1);
+	buffer_put_u32(b, 1);
+	buffer_put_text(b, "");
+	buffer_put_u32(b, 1);
 	buffer_put_text(b, "orders");
 	buffer_put_u8(b, t->reader);
+	buffer_put_u32(b, 1);
+	buffer_put_text(b, "");
 }
 
 /* Of a status reply. */

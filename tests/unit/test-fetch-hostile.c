@@ -74,7 +74,7 @@ static void attempt(const char *module, enum keyfob_sandbox sandbox, const struc
 
 static void contains_a_network_module(void **state)
 {
-	char open_file[300], new_file[300], door[300], hidden[300];
+	char open_file[300], new_file[300], door[300], hidden[300], of_victim[64];
 	const struct act acts[] = {
 		{ "thread", NULL, NULL },
 		{ "resolve", NULL, NULL },
@@ -95,6 +95,14 @@ static void contains_a_network_module(void **state)
 		{ "mem", "EACCES", NULL },
 		{ "kill", "EPERM", NULL },
 		{ "limit", "EPERM", NULL },
+		{ "pidfd", "EPERM", NULL },
+		{ "priority", "EPERM", NULL },
+		{ "affinity", "EPERM", NULL },
+		{ "queue", "EPERM", NULL },
+		{ "type", "EPERM", NULL },
+		{ "mount", "EPERM", NULL },
+		{ "put", "EACCES EPERM", "file:/proc/self/oom_score_adj" },
+		{ "get", "EACCES", of_victim },
 		{ "owner", "EPERM", NULL },
 		{ "unix", "EPERM", door },
 		{ "abstract", "EPERM", hidden },
@@ -120,6 +128,7 @@ static void contains_a_network_module(void **state)
 	needs_landlock();
 	snprintf(open_file, sizeof(open_file), "file:%s/open", scratch);
 	snprintf(new_file, sizeof(new_file), "file:%s/new", scratch);
+	snprintf(of_victim, sizeof(of_victim), "file:/proc/%s/environ", victim_pid);
 	snprintf(door, sizeof(door), "file:%s/door", scratch);
 	snprintf(hidden, sizeof(hidden), "file:%s", scratch);
 	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
@@ -152,7 +161,7 @@ static void contains_a_file_module(void **state)
 
 static void contains_an_exec_module(void **state)
 {
-	char outside[100], door[300], hidden[300];
+	char outside[100], door[300], hidden[300], own[300], of_victim[64];
 	const struct act acts[] = {
 		{ "shell", NULL, NULL },
 		{ "group", NULL, NULL },
@@ -164,19 +173,29 @@ static void contains_an_exec_module(void **state)
 		{ "get", "EACCES", "file:/etc/shadow" },
 		{ "put", "EACCES", outside },
 		{ "put", "EACCES", "file:/etc/keyfob-test" },
-		{ "ptrace", "EPERM", NULL },
-		{ "peek", "EPERM", NULL },
+		{ "ptrace", "ENOSYS", NULL },
+		{ "peek", "ENOSYS", NULL },
 		{ "mem", "EACCES", NULL },
 		{ "kill", "EPERM", NULL },
 		{ "owner", NULL, NULL },
+		{ "pidfd", "EPERM", NULL },
+		{ "limit", "ENOSYS", NULL },
+		{ "priority", "ENOSYS", NULL },
+		{ "affinity", "ENOSYS", NULL },
+		{ "queue", "ENOSYS", NULL },
+		{ "type", "ENOSYS", NULL },
+		{ "mount", "ENOSYS", NULL },
+		{ "fill", "EFBIG", own },
+		{ "get", "EACCES", of_victim },
+		{ "put", "EACCES", "file:/proc/self/oom_score_adj" },
 		{ "abstract", "EPERM", hidden },
-		{ "family", "EPERM", NULL },
-		{ "key", "EPERM", NULL },
-		{ "ring", "EPERM", NULL },
-		{ "search", "EPERM", NULL },
-		{ "namespace", "EPERM", NULL },
-		{ "session", "EPERM", NULL },
-		{ "uring", "EPERM", NULL },
+		{ "family", "ENOSYS", NULL },
+		{ "key", "ENOSYS", NULL },
+		{ "ring", "ENOSYS", NULL },
+		{ "search", "ENOSYS", NULL },
+		{ "namespace", "ENOSYS", NULL },
+		{ "session", "ENOSYS", NULL },
+		{ "uring", "ENOSYS", NULL },
 		{ "root", "EPERM", NULL },
 		{ "serve", "EACCES", NULL },
 #ifndef __SANITIZE_ADDRESS__
@@ -188,6 +207,8 @@ static void contains_an_exec_module(void **state)
 	needs_landlock();
 	needs_root();
 	snprintf(outside, sizeof(outside), "file:%s/new", elsewhere);
+	snprintf(own, sizeof(own), "file:%s/own", scratch);
+	snprintf(of_victim, sizeof(of_victim), "file:/proc/%s/environ", victim_pid);
 	snprintf(door, sizeof(door), "file:%s/door", scratch);
 	snprintf(hidden, sizeof(hidden), "file:%s", scratch);
 	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
@@ -253,6 +274,57 @@ static void is_sealed_and_ends_by_itself(void **state)
 	assert_int_equal(WTERMSIG(answer.status), SIGALRM);
 }
 
+/* With as many processes or threads as it may have, others of the same user still start, and have threads of their own. */
+static void fill_up(const char *module, enum keyfob_sandbox sandbox, const char *act)
+{
+	char go_on[300];
+	const struct ask full = {
+		.module = module, .sandbox = sandbox, .flags = WIRE_FETCH_EXCHANGE, .timeout = 100, .settings = { "do", act, "path", go_on }
+	};
+	const struct ask other = { .module = "hostile", .settings = { "do", "thread" } };
+	const struct ask helper = { .module = "hostile-exec", .sandbox = KEYFOB_SANDBOX_EXEC, .settings = { "do", "shell" } };
+	struct buffer frame;
+	int fd, made;
+	pid_t pid;
+
+#ifdef __SANITIZE_ADDRESS__
+	/* Its shadow memory makes so many processes too slow, and threads with small stacks end badly. */
+	skip();
+#endif
+	pid = start(NULL, &fd);
+	snprintf(go_on, sizeof(go_on), "%s/%s-go-on", scratch, act);
+	send_ask(fd, &full);
+	buffer_init(&frame, WIRE_MAX);
+	do
+		assert_int_equal(wire_receive(fd, &frame, NULL), 0);
+	while (frame.data[0] != WIRE_FETCH_LINE);
+	buffer_free(&frame);
+	fetch(&other);
+	assert_true(answer.result);
+	assert_int_equal(answer.said.class, KEYFOB_CLASS_OK);
+	fetch(&helper);
+	assert_true(answer.result);
+	assert_int_equal(answer.said.class, KEYFOB_CLASS_OK);
+	made = open(go_on, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	assert_true(made >= 0);
+	close(made);
+	finish(pid, fd);
+	assert_true(answer.result);
+	assert_string_equal(answer.said.text, "EAGAIN");
+}
+
+static void a_fork_bomb_meets_its_limit(void **state)
+{
+	(void)state;
+	fill_up("hostile-exec", KEYFOB_SANDBOX_EXEC, "bomb");
+}
+
+static void so_does_one_of_threads(void **state)
+{
+	(void)state;
+	fill_up("hostile", KEYFOB_SANDBOX_NETWORK, "threads");
+}
+
 static void a_crash_ends_it_alone(void **state)
 {
 	const struct ask ask = { .module = "hostile", .settings = { "do", "crash" } };
@@ -314,6 +386,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(contains_a_file_module, start_victim, end_victim),
 		cmocka_unit_test_setup_teardown(contains_an_exec_module, start_victim, end_victim),
 		cmocka_unit_test(is_sealed_and_ends_by_itself),
+		cmocka_unit_test(a_fork_bomb_meets_its_limit),
+		cmocka_unit_test(so_does_one_of_threads),
 		cmocka_unit_test(a_crash_ends_it_alone),
 	};
 

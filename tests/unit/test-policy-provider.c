@@ -3,7 +3,7 @@
  * A credential's provider lines: their words, the modules' options, secrets,
  * lines one after the other, variables. And every fault that they may have.
  *
- * links: broker/policy broker/policy-provider broker/policy-files verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
+ * links: broker/policy broker/policy-provider broker/policy-files broker/policy-names verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
  * libs: ini_config
  */
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * What a configuration means, and every fault that it may have, in the words
  * that an administrator reads; but for its provider lines.
  *
- * links: broker/policy broker/policy-provider broker/policy-files verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
+ * links: broker/policy broker/policy-provider broker/policy-files broker/policy-names verify/federation verify/federation-read verify/federation-values common/config common/buffer common/log common/wire
  * libs: ini_config
  */
 #include <setjmp.h>
@@ -397,7 +397,7 @@ static void put_allow(struct buffer *b, size_t words)
 
 static void test_too_many(void **state)
 {
-	char filler[3501], name[200];
+	char filler[3501];
 	struct buffer b;
 
 	(void)state;
@@ -421,15 +421,44 @@ static void test_too_many(void **state)
 	for (size_t i = 0; i < 5; i++)
 		buffer_printf(&b, "provider = azure client_id=%s\n", filler);
 	refuse(buffer_cstring(&b), "keyfob.conf:1: credential a: its provider lines are too long\n");
-	/* More names than one question to the launcher holds. */
+	buffer_free(&b);
+}
+
+static void test_many_names(void **state)
+{
+	struct buffer b, faults;
+	char name[151];
+
+	(void)state;
 	memset(name, 'n', 150);
 	name[150] = 0;
-	buffer_clear(&b);
+	buffer_init(&b, 1u << 20);
+	buffer_init(&faults, 1u << 20);
+	/* More than one question to the launcher holds: each is asked about, in two. */
 	buffer_printf(&b, "[credential a]\nprovider = azure\n");
-	for (size_t i = 0; i < 500; i++)
-		buffer_printf(&b, "allow = user:%s\n", name);
+	for (unsigned int i = 0; i < 500; i++) {
+		buffer_printf(&b, "allow = user:%u%s\n", i, name);
+		buffer_printf(&faults, "keyfob.conf:%u: credential a: there is no user %u%s\n", i + 3, i, name);
+	}
+	looked_up = 0;
+	refuse(buffer_cstring(&b), buffer_cstring(&faults));
+	assert_int_equal(looked_up, 2);
+	/* One name takes one place, however many credentials it has. */
+	buffer_clear(&b);
+	for (unsigned int i = 0; i < 1800; i++)
+		buffer_printf(&b, "[credential c%u]\nprovider = azure\nallow = user:orders group:dbclients\n", i);
+	looked_up = 0;
+	policy_free(load(buffer_cstring(&b)));
+	assert_int_equal(looked_up, 1);
+	/* A name that no question holds. */
+	buffer_clear(&b);
+	buffer_printf(&b, "[credential a]\nprovider = azure\nallow =");
+	for (unsigned int i = 0; i < 440; i++)
+		buffer_printf(&b, "%s", i ? name : " user:");
+	buffer_printf(&b, "\n");
 	refuse(buffer_cstring(&b), "users and groups cannot be looked up: Message too long\n");
 	buffer_free(&b);
+	buffer_free(&faults);
 }
 
 /* --- keyfobd --user ------------------------------------------------------------------- */
@@ -498,6 +527,7 @@ int main(void)
 		in_directory(test_names),
 		in_directory(test_identity_providers),
 		in_directory(test_too_many),
+		in_directory(test_many_names),
 		in_directory(test_own),
 		in_directory(test_own_alone),
 	};
