@@ -71,9 +71,11 @@ static int add_path(int ruleset, const struct sandbox_path *path, uint64_t handl
 	beneath.parent_fd = open(path->path, O_PATH | O_CLOEXEC);
 	if (beneath.parent_fd < 0)
 		return 0;
-	if (fstat(beneath.parent_fd, &st) == 0 && !S_ISDIR(st.st_mode))
+	if (fstat(beneath.parent_fd, &st) < 0)
+		rc = -errno;
+	else if (!S_ISDIR(st.st_mode))
 		beneath.allowed_access &= FS_FILE;
-	if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0)
+	if (!rc && syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0)
 		rc = -errno;
 	close(beneath.parent_fd);
 	return rc;
@@ -91,13 +93,23 @@ static int restrict_self(int ruleset, int rc, char *why, size_t why_size)
 	return rc;
 }
 
+/* Of this kernel's Landlock, 0: it has none; a negative errno: it could not be asked just now, which is not the same. */
+static long landlock_version(void)
+{
+	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+
+	return version >= 0 ? version : sandbox_may_pass(errno) ? -errno : 0;
+}
+
 int sandbox_landlock(const struct sandbox_path *paths, size_t count, char *why, size_t why_size)
 {
 	struct ruleset rules;
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	long abi = landlock_version();
 	int fd, rc = 0;
 
-	if (abi <= 0) {
+	if (abi < 0)
+		return restrict_self(-1, (int)abi, why, why_size);
+	if (abi == 0) {
 		snprintf(why, why_size, "this kernel has no Landlock: file access is limited by permissions alone");
 		return 0;
 	}
@@ -112,9 +124,12 @@ int sandbox_landlock(const struct sandbox_path *paths, size_t count, char *why, 
 int sandbox_no_connections(char *why, size_t why_size)
 {
 	const struct ruleset rules = { .net = NET_CONNECT_TCP };
+	long abi = landlock_version();
 	int fd;
 
-	if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < NET_ABI) {
+	if (abi < 0)
+		return restrict_self(-1, (int)abi, why, why_size);
+	if (abi < NET_ABI) {
 		snprintf(why, why_size, "this kernel's Landlock does not know TCP: a connection that is there could become another one");
 		return 0;
 	}

@@ -161,14 +161,15 @@ static void read_failure(const struct http_exchange *x, const struct keyfob_requ
 
 static void read_times(const json_t *object, const struct keyfob_request *request, struct keyfob_reply *reply)
 {
-	time_t now = time(NULL), expires = 0;
+	time_t now = time(NULL), expires;
+	bool told = expiry_parse_json(json_object_get(object, "expires_on"), now, EXPIRY_ABSOLUTE, &reply->expires);
 
-	expiry_parse_json(json_object_get(object, "expires_on"), now, EXPIRY_ABSOLUTE, &reply->expires);
 	/* Where this host's clock is behind, only this tells. */
-	if (expiry_parse_json(json_object_get(object, "expires_in"), now, EXPIRY_RELATIVE, &expires) &&
-		(!reply->expires || expires < reply->expires))
+	if (expiry_parse_json(json_object_get(object, "expires_in"), now, EXPIRY_RELATIVE, &expires) && (!told || expires < reply->expires)) {
 		reply->expires = expires;
-	if (!reply->expires)
+		told = true;
+	}
+	if (!told)
 		report_tell(request, "! no readable expires_on or expires_in");
 	expiry_parse_json(json_object_get(object, "refresh_in"), now, EXPIRY_RELATIVE, &reply->refresh);
 }

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/keyctl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -387,7 +388,8 @@ static int be_root(void)
 
 static int hang(void)
 {
-	while (pause() < 0)
+	/* Not pause(), which the filter refuses: that would be a loop, ended by the limit of CPU time as soon as by the broker. */
+	while (poll(NULL, 0, -1) <= 0)
 		continue;
 	return 0;
 }

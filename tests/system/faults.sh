@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # The calls that the broker, its launcher and its fetches make fail, one after the other and by chance: whatever fails, nobody
 # who reads is without a token while one is valid, no key that users reach is without an end, no user who is no longer
-# allowed keeps one, nothing crashes, leaks or stays as it was then. KEYFOB_FAULTS says how many of the sites, all or a number.
+# allowed keeps one, nothing crashes, leaks or stays as it was then. KEYFOB_FAULTS says how many of the sites (all or a number),
+# KEYFOB_FAULTS_CHANCES how many rounds by chance.
 # takes long
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../faults/world.inc"
 
-HOW_MANY=${KEYFOB_FAULTS:-16} CHANCES=${KEYFOB_FAULTS_CHANCES:-4} SEED=${KEYFOB_FAULTS_SEED:-1}
+# What make check runs is the same each time: what once was wrong. What chance finds next is for make torture.
+HOW_MANY=${KEYFOB_FAULTS:-0} CHANCES=${KEYFOB_FAULTS_CHANCES:-0} SEED=${KEYFOB_FAULTS_SEED:-1}
 [ "$HOW_MANY" = all ] && HOW_MANY=100000 CHANCES=100
 STEADY=steady$$ WORK=work$$ GONE=gone$$
 new_user; alice=$USER_NAME
@@ -184,6 +186,7 @@ keyfobd fork $ALWAYS EAGAIN a fetch that cannot be started is no wrong configura
 keyfobd setresuid $ALWAYS EAGAIN nor one that cannot become its user just now
 keyfobd unlinkat $ALWAYS EIO token files that cannot be removed are removed later
 keyfobd event_add $ALWAYS ENOMEM no timer that could not be set is waited for
+keyfob-fetch fstat $ALWAYS EIO a sandbox whose files could not be looked at is not one without them
 keyfob-fetch seccomp_init $ALWAYS ENOMEM nor is a sandbox that lacks memory a wrong configuration
 END
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# takes long: two minutes
+# runs alone: it takes a good part of root's key quota, and all of the processor for two minutes
 # A thousand users, a thousand credentials; 5,000 connections; and how far one user's flood slows another (doc/SECURITY.md
 # says how far). Figures are told in passing: bench/ measures.
 . "$(dirname "$0")/many.inc"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# takes long: a minute
+# runs alone: its readers ask all the time, for a minute, and what it counts are keys of the whole host
 # 50 users read tokens that live 5 s, while daemons are killed, stopped and purged, and then while nothing is but the tokens
 # change; at the end there are as many keys, descriptors and processes as at the beginning, and no more memory is used.
 # KEYFOB_SOAK_SECONDS says for how long; tests/torture.sh runs it for 25 minutes.
