@@ -165,7 +165,8 @@ static void read_times(const json_t *object, const struct keyfob_request *reques
 	bool told = expiry_parse_json(json_object_get(object, "expires_on"), now, EXPIRY_ABSOLUTE, &reply->expires);
 
 	/* Where this host's clock is behind, only this tells. */
-	if (expiry_parse_json(json_object_get(object, "expires_in"), now, EXPIRY_RELATIVE, &expires) && (!told || expires < reply->expires)) {
+	if (expiry_parse_json(json_object_get(object, "expires_in"), now, EXPIRY_RELATIVE, &expires) &&
+		(!told || expires < reply->expires)) {
 		reply->expires = expires;
 		told = true;
 	}
